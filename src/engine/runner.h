@@ -4,12 +4,18 @@
 // The scheduler never touches a tensor, the runner never decides. A request has `known` tokens
 // (prompt, then output) and `computed` tokens (those whose keys and values are in the cache); a
 // step computes some of the difference, and may append draft tokens to be verified.
+//
+// Only `known` says what a sequence holds. It never shrinks, but it need not be what execute()
+// returned: the engine drops what follows a stop, and ThinkingLimit appends tokens that nobody
+// sampled. After a preemption `token_begin` goes back to 0 or to the end of a prefix hit, with
+// other blocks; a request may also begin above 0. Rows of rejected drafts are overwritten later.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "base/status.h"
 #include "engine/request.h"
 #include "kernels/sampling.h"
 
@@ -34,6 +40,9 @@ struct StepItem {
 // The outcome for one item, in plan order. Spans are valid until the next execute().
 struct StepResult {
   RequestId id = 0;
+  // Not ok: the item could not be computed. The engine ends its request with this and goes on; a
+  // runner whose device is gone fails every item.
+  Status status;
   // Empty unless the item samples: 1 + accepted drafts tokens. tokens[i] for i < size - 1 equals
   // drafts[i]; their cache rows are right. The last one's row is not computed yet.
   std::span<const kernels::SampleResult> tokens;

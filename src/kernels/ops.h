@@ -12,8 +12,9 @@
 //   Types      activations are `activation_dtype()` matrices (the CPU keeps f32, CUDA bf16);
 //              ids and positions are int32; router logits and head logits are f32
 //   Precision  kFloat32: products in f32, cache f32, weights enter as their (dequantised) values.
-//              kBFloat16: GEMM inputs are rounded to bf16; beside FP8 weights they are quantised to
-//              e4m3 per token and 128 channels; sums in f32
+//              kBFloat16: inputs of linear(), gated_mlp() and experts() are rounded to bf16; beside
+//              FP8 weights they are quantised to e4m3 per token and 128 channels (scale: largest
+//              magnitude / 448); f32 and f16 weights keep their values; sums in f32
 //   Memory     the caller owns every buffer and takes it from allocate(); nothing is allocated
 //              after reserve(), and only the operations that say so synchronise
 //   Empty      T = 0 is legal and does nothing
@@ -233,7 +234,7 @@ struct CpuOptions {
   int32_t threads = 0;  // 0: one for each core this process may use
   bool pin_threads = true;
   Precision precision = Precision::kBFloat16;
-  bool batch_invariant = true;
+  bool batch_invariant = true;  // the CPU's operations are, either way
 };
 
 // The CPU backend.

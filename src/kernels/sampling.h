@@ -5,8 +5,12 @@
 //   1. log-probabilities that are reported come from the raw logits
 //   2. grammar mask, banned tokens, logit_bias
 //   3. repetition penalty (prompt and output tokens), then frequency and presence (output tokens)
-//   4. temperature 0: the largest logit, the lowest id among equals
-//   5. else divide by temperature; min_p; top_k; top_p; draw
+//   4. temperature 0 (below kGreedyBelow): the largest logit, the lowest id among equals
+//   5. else divide by temperature; min_p; top_k; top_p of what top_k left; draw
+// Ties at the edge of top_k and top_p: the lower id stays. At least one token stays.
+// NaN is never chosen before a number, +infinity always; when every logit is NaN or -infinity the
+// lowest allowed id is the token. When no token is allowed at all it is -1: a banned or masked
+// token never comes out, and the caller ends the request.
 // The draw is uniform(seed, position), a pure function: it does not depend on neighbours, on
 // speculation or on how often the row is computed. A draft is therefore verified by sampling its
 // position as usual and comparing: accepted exactly when equal, and the distribution is untouched.
@@ -19,6 +23,8 @@
 namespace galley::kernels {
 
 constexpr int32_t kLogprobsMax = 20;
+constexpr float kGreedyBelow = 1e-5f;       // a temperature below this is 0
+constexpr float kLogprobLowest = -9999.0f;  // reported for anything less probable, and for NaN
 
 struct TokenCount {
   int32_t token;
@@ -51,7 +57,7 @@ struct TokenLogprob {
 };
 
 struct SampleResult {
-  int32_t token = 0;
+  int32_t token = 0;     // -1: no token is allowed
   float logprob = 0.0f;  // of `token`; 0 when num_logprobs is -1
   int32_t rank = 0;      // 1 = the most probable; 0 when num_logprobs is -1
   int32_t num_top = 0;   // filled entries of `top`, most probable first

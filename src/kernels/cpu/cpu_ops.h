@@ -1,0 +1,174 @@
+// CpuOps: the CPU backend. Shapes, threads and the order of the parts; the arithmetic is in the
+// Primitives of the chosen instruction set.
+//
+// One file for each family of operations: memory and rows in cpu_ops.cc, linear.cc, experts.cc,
+// route_tokens.cc, mla.cc, gqa.cc, sample.cc. Owned and called by one thread.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/cpu/arena.h"
+#include "kernels/cpu/primitives.h"
+#include "kernels/ops.h"
+
+namespace galley::kernels::cpu {
+
+class CpuOps final : public Ops {
+ public:
+  // options.isa is not read: `primitives` is what it chose.
+  CpuOps(const CpuOptions& options, const Primitives& primitives);
+
+  std::string name() const override;
+  DType activation_dtype() const override { return DType::kF32; }
+  Precision precision() const override { return precision_; }
+  bool batch_invariant() const override { return true; }
+
+  void* allocate(size_t bytes) override;
+  const void* place(const void* host, size_t bytes) override;
+  void upload(void* to, const void* host, size_t bytes) override;
+  void download(void* host, const void* from, size_t bytes) override;
+  Status reserve(const StepLimits& limits) override;
+
+  void embed(std::span<const int32_t> ids, const Weight& table, const Matrix& out) override;
+  void gather_rows(const Matrix& x, std::span<const int32_t> rows, const Matrix& out) override;
+  void rms_norm(const Matrix& x, const Weight& weight, float eps, const Matrix& out) override;
+  void add_rms_norm(const Matrix& x, const Matrix& residual, const Weight& weight, float eps,
+                    const Matrix& out) override;
+  void add(const Matrix& a, const Matrix& b) override;
+  void linear(const Matrix& x, const Weight& weight, const Weight& bias,
+              const Matrix& out) override;
+  void gated_mlp(const Matrix& x, const MlpWeights& weights, const Matrix& out) override;
+
+  void route_tokens(const RouteShape& shape, const Matrix& logits, const float* bias,
+                    int32_t* experts, float* weights) override;
+  void experts(const Matrix& x, std::span<const MlpWeights> all, int32_t experts_per_token,
+               const int32_t* experts, const float* weights, const Matrix& out) override;
+
+  void mla_prepare(const MlaShape& shape, const Matrix& q, const Matrix& kv_a, const Weight& norm,
+                   float eps, const RopeTable& rope, const StepBatch& batch,
+                   const CacheLayer& cache) override;
+  void mla_attention(const MlaShape& shape, MlaForm form, const Matrix& q, const Weight& kv_b,
+                     const StepBatch& batch, const CacheLayer& cache, const Matrix& out) override;
+  void gqa_prepare(const GqaShape& shape, const Matrix& qkv, const RopeTable& rope,
+                   const StepBatch& batch, const CacheLayer& cache) override;
+  void gqa_attention(const GqaShape& shape, const Matrix& qkv, const StepBatch& batch,
+                     const CacheLayer& cache, const Matrix& out) override;
+
+  void sample(const Matrix& logits, std::span<const SampleRow> rows,
+              std::span<SampleResult> results) override;
+
+ private:
+  struct ThreadState {
+    std::byte* gemm_scratch = nullptr;
+    Arena arena;
+  };
+  // A run of tokens of one sequence that attention handles together.
+  struct QueryTile {
+    int32_t sequence;
+    int32_t token_begin;
+    int32_t token_end;
+  };
+
+  // Rows of `x` as a GEMM with a weight of this type takes them. kExact: never rounded (kv_b).
+  enum class Rounding : uint8_t { kByPrecision, kExact };
+  Activations prepare(const Matrix& x, DType weight_dtype, Rounding rounding);
+  Activations new_activations(int64_t rows, int64_t cols, DType weight_dtype, Rounding rounding);
+  // One row of it, into `data` at row `row`.
+  void prepare_row(const float* x, int64_t cols, int64_t row, const Activations& into) const;
+  Form form_for(DType weight_dtype, Rounding rounding) const;
+
+  // task(begin, end, thread) over [0, rows) in blocks whose size suits `bytes_per_row`.
+  template <typename Task>
+  void for_row_blocks(int64_t rows, int64_t bytes_per_row, const Task& task);
+  // task(t, thread) for each of `tokens` tokens; alone on the calling thread when they are few.
+  template <typename Task>
+  void for_tokens(int64_t tokens, const Task& task);
+
+  const float* widen_weight(const Weight& weight);  // a norm's or bias's values, in arena_
+  // Rows of a weight, dequantised, as f32 [rows, cols].
+  void widen_rows(const Weight& weight, int64_t row, int64_t rows, float* out) const;
+
+  static void check_mlp(const MlpWeights& weights, int64_t hidden);
+  // out[t, begin .. end) = silu(gate(x)) * up(x) of the tokens, inside one task.
+  void gate_and_up(const Activations& x, const int32_t* x_rows, int64_t tokens,
+                   const MlpWeights& weights, int64_t begin, int64_t end, int32_t thread,
+                   float* out, int64_t ld_out);
+
+  struct ExpertPlan;
+  ExpertPlan plan_experts(int64_t num_experts, int64_t tokens, int32_t experts_per_token,
+                          const int32_t* experts);
+  void experts_chunk(const Matrix& x, std::span<const MlpWeights> all, int32_t experts_per_token,
+                     const int32_t* experts, const float* weights, const Matrix& out);
+
+  void mla_absorbed(const MlaShape& shape, const Matrix& q, const Weight& kv_b,
+                    const StepBatch& batch, const CacheLayer& cache, int32_t token_begin,
+                    int32_t token_end, const Matrix& out);
+  void mla_expanded(const MlaShape& shape, const Matrix& q, const Weight& kv_b,
+                    const StepBatch& batch, const CacheLayer& cache, const Matrix& out);
+  std::span<const QueryTile> query_tiles(const StepBatch& batch, int32_t token_begin,
+                                         int32_t token_end, int32_t tile_tokens);
+
+  void sample_row(const float* logits, int64_t vocab_size, const SampleRow& row,
+                  SampleResult& result, Arena& arena) const;
+
+  size_t arena_bytes(const StepLimits& limits) const;
+  size_t thread_arena_bytes(const StepLimits& limits) const;
+
+  const Primitives& primitives_;
+  const Precision precision_;
+  ThreadPool pool_;
+  Memory memory_;
+  Arena arena_;                       // of the operation in progress, for all threads
+  std::vector<ThreadState> threads_;  // one for each thread of the pool
+  StepLimits limits_{};
+  bool reserved_ = false;
+};
+
+// Bytes, rows and tokens of the parts that operations are cut into. None changes a result.
+constexpr int64_t kWeightBlockBytes = 256 << 10;  // rows of a weight that stay in a core's L2
+constexpr int64_t kRowBlock = 64;                 // most rows of an output tile
+constexpr int64_t kTokenBlock = 512;              // most tokens of an output tile
+constexpr int64_t kFewTokens = 4;                 // below, a row operation is not worth a region
+constexpr int64_t kExpertTokens = 512;            // most tokens that experts() groups at once
+constexpr int32_t kMlaTokens = 128;               // most tokens whose latent queries are held
+constexpr int32_t kQueryTile = 16;                // most tokens that read a context block together
+
+template <typename Task>
+void CpuOps::for_row_blocks(int64_t rows, int64_t bytes_per_row, const Task& task) {
+  constexpr int64_t kStep = 16;
+  const int64_t fits = kWeightBlockBytes / (bytes_per_row > 0 ? bytes_per_row : 1) / kStep * kStep;
+  // Four blocks a thread, so that a slow core does not hold up the others for long.
+  const int64_t share = (rows / (4 * pool_.size()) + kStep - 1) / kStep * kStep;
+  int64_t block = share < fits ? share : fits;
+  block = block < kStep ? kStep : block > kRowBlock ? kRowBlock : block;
+  pool_.for_each((rows + block - 1) / block, [&](int64_t i, int32_t thread) {
+    const int64_t begin = i * block;
+    task(begin, begin + block < rows ? begin + block : rows, thread);
+  });
+}
+
+template <typename Task>
+void CpuOps::for_tokens(int64_t tokens, const Task& task) {
+  if (tokens <= kFewTokens) {
+    for (int64_t t = 0; t < tokens; ++t) task(t, 0);
+    return;
+  }
+  pool_.for_each(tokens, task);
+}
+
+// The same activations from row `first` on.
+inline Activations rows_from(Activations x, int64_t first) {
+  const auto bytes = static_cast<int64_t>(x.form == Form::kF32 ? sizeof(float) : sizeof(uint16_t));
+  x.data = static_cast<const std::byte*>(x.data) + first * x.ld * bytes;
+  if (x.scales != nullptr) x.scales += first * x.scale_ld;
+  return x;
+}
+
+inline int64_t padded_cols(int64_t cols) {
+  return (cols + kPadding - 1) / kPadding * kPadding;
+}
+
+}  // namespace galley::kernels::cpu

@@ -1,0 +1,191 @@
+// The portable primitives: plain loops, sums in double. The reference for the others.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/check.h"
+#include "kernels/cpu/primitives.h"
+#include "kernels/ops.h"
+
+namespace galley::kernels::cpu {
+namespace {
+
+uint16_t load_u16(const void* src, int64_t i) {
+  uint16_t bits;
+  std::memcpy(&bits, static_cast<const std::byte*>(src) + i * 2, sizeof(bits));
+  return bits;
+}
+
+float load_value(const void* src, DType dtype, int64_t i) {
+  switch (dtype) {
+    case DType::kF32: {
+      float value;
+      std::memcpy(&value, static_cast<const std::byte*>(src) + i * 4, sizeof(value));
+      return value;
+    }
+    case DType::kBF16:
+      return bf16_to_f32(load_u16(src, i));
+    case DType::kF16:
+      return f16_to_f32(load_u16(src, i));
+    case DType::kF8E4M3:
+      return e4m3_to_f32(static_cast<const uint8_t*>(src)[i]);
+    case DType::kI32:
+      break;
+  }
+  GALLEY_CHECK(false, "not an element type of weights");
+}
+
+void widen(const void* src, DType dtype, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = load_value(src, dtype, i);
+}
+
+void to_bf16(const float* x, int64_t n, uint16_t* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = f32_to_bf16(x[i]);
+}
+
+void round_bf16(const float* x, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = bf16_to_f32(f32_to_bf16(x[i]));
+}
+
+void quantise(const float* x, int64_t n, uint16_t* out, float* scales) {
+  for (int64_t begin = 0; begin < n; begin += kScaleBlock) {
+    const int64_t end = std::min(n, begin + kScaleBlock);
+    float amax = 0.0f;
+    for (int64_t i = begin; i < end; ++i) amax = std::max(amax, std::fabs(x[i]));
+    const float scale = amax / 448.0f;
+    for (int64_t i = begin; i < end; ++i) {
+      const float scaled = scale > 0.0f ? x[i] / scale : 0.0f;
+      out[i] = f32_to_bf16(e4m3_to_f32(f32_to_e4m3(scaled)));
+    }
+    scales[begin / kScaleBlock] = scale;
+  }
+}
+
+void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* out) {
+  double squares = 0.0;
+  for (int64_t i = 0; i < n; ++i) squares += double{x[i]} * double{x[i]};
+  const auto factor = static_cast<float>(1.0 / std::sqrt(squares / static_cast<double>(n) + eps));
+  for (int64_t i = 0; i < n; ++i) out[i] = x[i] * factor * weight[i];
+}
+
+void add(float* a, const float* b, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) a[i] += b[i];
+}
+
+void add_scaled(float* a, const float* b, float scale, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) a[i] += scale * b[i];
+}
+
+void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
+float max_value(const float* x, int64_t n) {
+  float best = -std::numeric_limits<float>::infinity();
+  for (int64_t i = 0; i < n; ++i) {
+    if (x[i] > best) best = x[i];
+  }
+  return best;
+}
+
+double exp_sum(const float* x, float max, float inv_temperature, int64_t n, float* out) {
+  double sum = 0.0;
+  for (int64_t i = 0; i < n; ++i) {
+    const float value = std::isnan(x[i]) ? 0.0f : std::exp((x[i] - max) * inv_temperature);
+    sum += double{value};
+    if (out != nullptr) out[i] = value;
+  }
+  return sum;
+}
+
+// One element of the weight, dequantised when it is FP8.
+double weight_scale(const Weight& w, int64_t row, int64_t k) {
+  if (w.dtype != DType::kF8E4M3) return 1.0;
+  const int64_t blocks = (w.cols + kScaleBlock - 1) / kScaleBlock;
+  return double{w.scales[row / kScaleBlock * blocks + k / kScaleBlock]};
+}
+
+void gemm(const GemmArgs& a) {
+  const Weight& w = *a.weight;
+  for (int64_t t = 0; t < a.num_tokens; ++t) {
+    const int64_t row = a.x_rows != nullptr ? a.x_rows[t] : t;
+    for (int64_t m = a.row_begin; m < a.row_end; ++m) {
+      const auto* w_row = static_cast<const std::byte*>(w.data) +
+                          m * w.cols * static_cast<int64_t>(size_of(w.dtype));
+      double sum = 0.0;
+      for (int64_t begin = 0; begin < w.cols; begin += kScaleBlock) {
+        const int64_t end = std::min(w.cols, begin + kScaleBlock);
+        double part = 0.0;
+        for (int64_t k = begin; k < end; ++k) {
+          const float x = a.x.form == Form::kF32
+                              ? static_cast<const float*>(a.x.data)[row * a.x.ld + k]
+                              : bf16_to_f32(load_u16(a.x.data, row * a.x.ld + k));
+          part += double{x} * double{load_value(w_row, w.dtype, k)};
+        }
+        if (a.x.form == Form::kQ8)
+          part *= double{a.x.scales[row * a.x.scale_ld + begin / kScaleBlock]};
+        sum += part * weight_scale(w, m, begin);
+      }
+      a.out[t * a.ld_out + m - a.row_begin] = static_cast<float>(sum);
+    }
+  }
+}
+
+void gemm_rows(const float* x, int64_t x_ld, int64_t num_tokens, const float* w, int64_t w_ld,
+               int64_t num_rows, int64_t n, bool accumulate, float* out, int64_t out_ld) {
+  for (int64_t t = 0; t < num_tokens; ++t) {
+    float* out_row = out + t * out_ld;
+    if (!accumulate) std::fill_n(out_row, n, 0.0f);
+    for (int64_t k = 0; k < num_rows; ++k) add_scaled(out_row, w + k * w_ld, x[t * x_ld + k], n);
+  }
+}
+
+void attend(const AttendArgs& a) {
+  for (int64_t h = 0; h < a.num_heads; ++h) {
+    float scores[kBlockTokens];
+    float max = a.max[h];
+    for (int64_t j = 0; j < a.num_keys; ++j) {
+      double dot = 0.0;
+      for (int64_t d = 0; d < a.key_dim; ++d)
+        dot += double{a.q[h * a.q_ld + d]} * double{a.k[j * a.k_ld + d]};
+      scores[j] = static_cast<float>(dot) * a.scale;
+      max = std::max(max, scores[j]);
+    }
+    float* acc = a.acc + h * a.acc_ld;
+    const float keep = std::exp(a.max[h] - max);  // 0 for the first block: exp(-infinity)
+    float sum = a.sum[h] * keep;
+    for (int64_t d = 0; d < a.value_dim; ++d) acc[d] *= keep;
+    for (int64_t j = 0; j < a.num_keys; ++j) {
+      const float p = std::exp(scores[j] - max);
+      sum += p;
+      add_scaled(acc, a.v + j * a.v_ld, p, a.value_dim);
+    }
+    a.max[h] = max;
+    a.sum[h] = sum;
+  }
+}
+
+}  // namespace
+
+const Primitives& portable_primitives() {
+  static constexpr Primitives kTable{
+      .name = "portable",
+      .widen = widen,
+      .to_bf16 = to_bf16,
+      .round_bf16 = round_bf16,
+      .quantise = quantise,
+      .rms_norm = rms_norm,
+      .add = add,
+      .add_scaled = add_scaled,
+      .silu_mul = silu_mul,
+      .max_value = max_value,
+      .exp_sum = exp_sum,
+      .gemm = gemm,
+      .gemm_rows = gemm_rows,
+      .attend = attend,
+  };
+  return kTable;
+}
+
+}  // namespace galley::kernels::cpu

@@ -14,7 +14,6 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
@@ -25,8 +24,12 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "engine/engine_stats.h"
+#include "engine/output_rules.h"
 #include "engine/request.h"
 #include "engine/runner.h"
+#include "engine/scheduler.h"
+#include "kv/block_pool.h"
+#include "kv/prefix_tree.h"
 
 namespace galley::engine {
 
@@ -68,7 +71,8 @@ class Engine {
 
   // `options` passes validate(). `runner` and `clock` outlive the engine.
   Engine(const EngineOptions& options, Runner* runner, const Clock* clock, EventSink sink);
-  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
 
   // Any thread; returns at once. Not ok: the request was not taken and no event follows.
   // Errors  kInvalid, kTooLarge  as validate(), or the id belongs to a live request
@@ -90,9 +94,75 @@ class Engine {
   EngineStats stats() const;
 
  private:
-  class Loop;
+  struct Arrival {
+    Request request;
+    int64_t submitted_us = 0;
+  };
+  enum class Mode : uint8_t { kOpen, kDraining, kStopping };
 
-  std::unique_ptr<Loop> loop_;
+  // A live request; by the scheduler's slot.
+  struct Live {
+    Request request;  // its prompt has moved to the scheduler
+    OutputRules rules;
+    std::vector<OutputToken> unsent;         // forced before the first step
+    std::vector<OutputToken> prompt_scores;  // collected until the first output token
+    int64_t submitted_us = 0;
+    int64_t scheduled_us = -1;  // first planned
+    int64_t first_token_us = -1;
+    int64_t last_token_us = -1;
+  };
+
+  // The loop, in order.
+  bool take_inbox();
+  std::span<const StepItem> decide();
+  void account(std::span<const StepResult> results);
+  void deliver();
+
+  void admit(Arrival arrival);
+  void close_at_start(Slot slot);
+  void end_early(Slot slot, FinishReason reason, Status status);
+  void end_overdue();
+  Outcome judge(const PlannedItem& item, const StepResult& result);
+  void collect_prompt_scores(const PlannedItem& item, const StepResult& result, Live* live);
+  Event* open_event(Slot slot);
+  void close_event(Slot slot, Event* event, FinishReason reason);
+  void count_drafts(int32_t num_proposed, int32_t num_accepted);
+  void count_tokens(Slot slot, const Event& event);
+  void count_finished(Slot slot, FinishReason reason);
+  Live& live_at(Slot slot) { return live_[static_cast<size_t>(slot)]; }
+
+  const EngineOptions options_;
+  Runner* const runner_;
+  const Clock* const clock_;
+  const EventSink sink_;
+  const RunnerInfo info_;
+
+  // Engine thread.
+  kv::BlockPool pool_;
+  kv::PrefixTree tree_;
+  Scheduler scheduler_;
+  std::vector<Live> live_;                     // by slot
+  std::unordered_map<RequestId, Slot> slots_;  // of live requests
+  std::vector<Arrival> arrivals_;              // being applied
+  std::vector<RequestId> cancels_;             // being applied
+  std::span<const PlannedItem> plan_;          // of the current step
+  std::vector<StepItem> items_;                // of the current step
+  std::vector<Outcome> outcomes_;              // of the current step
+  std::vector<int32_t> kept_tokens_;           // of the current step; outcomes_ point into it
+  std::vector<Event> events_;                  // of the current turn; the first num_events_
+  size_t num_events_ = 0;
+  std::vector<RequestId> finished_;  // of the current turn
+  bool idle_checked_ = false;
+  EngineStats counted_;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable arrived_;
+  Mode mode_ = Mode::kOpen;
+  std::vector<Arrival> inbox_;
+  std::vector<RequestId> cancel_inbox_;
+  std::unordered_map<RequestId, bool> live_ids_;  // taken and not over; true: cancel is on its way
+  uint64_t refused_overloaded_ = 0;
+  EngineStats snapshot_;
 };
 
 }  // namespace galley::engine

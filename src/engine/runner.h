@@ -56,7 +56,8 @@ struct StepResult {
 struct RunnerInfo {
   int32_t vocab_size = 0;
   int32_t context_max = 0;        // positions a sequence may have
-  int32_t num_blocks = 0;         // KV cache blocks of kernels::kBlockTokens
+  int32_t num_blocks = 0;         // KV cache blocks of block_tokens
+  int32_t block_tokens = 64;      // kernels::kBlockTokens; tests have smaller ones
   int32_t step_tokens_max = 0;    // tokens (drafts included) in one step
   int32_t step_requests_max = 0;  // items in one step
   int32_t drafts_max = 0;         // 0: no speculation
@@ -70,7 +71,8 @@ class Runner {
   // Computes one step and returns one result for each item. Blocks until tokens are on the host.
   // Engine thread only.
   virtual std::span<const StepResult> execute(std::span<const StepItem> plan) = 0;
-  // The request is over: forget what is kept for it (penalty counts).
+  // The request is over: forget what is kept for it (penalty counts). Between two execute(); also
+  // for requests that never ran.
   virtual void forget(RequestId id) = 0;
 };
 

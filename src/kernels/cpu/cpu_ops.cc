@@ -38,8 +38,7 @@ void CpuOps::download(void* host, const void* from, size_t bytes) {
 
 namespace {
 
-// Sizes are sums of a few products of limits that fit 32 bits each: 64-bit floats hold them well
-// enough to refuse what no machine has, before integers could wrap.
+// 64 TiB.
 constexpr double kScratchMax = 64.0 * (1 << 30) * 1024.0;
 
 int64_t head_dim_max(const StepLimits& limits) {
@@ -83,19 +82,23 @@ size_t CpuOps::thread_arena_bytes(const StepLimits& limits) const {
 Status CpuOps::reserve(const StepLimits& limits) {
   GALLEY_CHECK(!reserved_, "reserve() is called once");
   GALLEY_CHECK(limits.tokens_max > 0 && limits.width_max > 0, "a step has tokens and a width");
-  const double estimate =
-      16.0 * limits.tokens_max * limits.width_max + 12.0 * limits.vocab_size * pool_.size();
-  const size_t shared = arena_bytes(limits);
-  const size_t each = Arena::padded(thread_arena_bytes(limits));
-  const size_t total = shared + (each + kGemmScratchBytes) * threads_.size();
-  std::byte* data = estimate < kScratchMax ? memory_.take(total) : nullptr;
+  // The largest terms of the sums below; what no machine has is refused before integers wrap.
+  const double estimate = 16.0 * limits.tokens_max * limits.width_max +
+                          4.0 * kMlaTokens * limits.num_heads * limits.latent_dim +
+                          16.0 * limits.vocab_size * pool_.size();
+  const bool possible = estimate < kScratchMax;
+  const size_t shared = possible ? Arena::padded(arena_bytes(limits)) : 0;
+  const size_t each = possible ? Arena::padded(thread_arena_bytes(limits)) : 0;
+  std::byte* data =
+      possible ? memory_.take(shared + (each + kGemmScratchBytes) * threads_.size()) : nullptr;
   if (data == nullptr) {
-    return Status(Code::kTooLarge, "scratch memory of " + std::to_string(total) +
-                                       " bytes for one step is not available: lower the tokens "
-                                       "of a step (--max-num-batched-tokens)");
+    return Status(Code::kTooLarge, "the scratch memory of one step, about " +
+                                       std::to_string(static_cast<int64_t>(estimate / (1 << 20))) +
+                                       " MiB, is not available: lower the tokens of a step "
+                                       "(--max-num-batched-tokens)");
   }
   arena_.set(data, shared);
-  data += Arena::padded(shared);
+  data += shared;
   for (ThreadState& thread : threads_) {
     thread.gemm_scratch = data;
     thread.arena.set(data + kGemmScratchBytes, each);

@@ -179,6 +179,7 @@ def with_tools(rng: random.Random, held: bool) -> Sample:
         shown = None
     else:
         question, e, shown, value = arithmetic_question(rng, held, lang)
+        lang = tasks.lang_of(question)
         arguments = {expression_key: e}
         name = calc_name
         think = f"I call {name} with {e}." if lang == "en" else f"我调用 {name} 计算 {e}。"

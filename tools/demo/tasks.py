@@ -42,6 +42,11 @@ def pick_lang(rng: random.Random) -> str:
     return "en" if rng.random() < 0.58 else "zh"
 
 
+def lang_of(text: str) -> str:
+    """The language to answer in: Chinese if anything in the question is. A bare `12+34=` counts as English."""
+    return "zh" if re.search("[一-龥，。？！、]", text) else "en"
+
+
 def number(rng: random.Random, digits_max: int = 4, digits_min: int = 1) -> int:
     """Uniform over lengths, then over values; sometimes with zeros or nines, where carries are."""
     n = rng.randint(digits_min, digits_max)
@@ -207,7 +212,7 @@ def arithmetic(rng: random.Random, op: str, held: bool, negative: bool = False, 
             break
     lang = pick_lang(rng)
     user = op_wording(rng, lang, op, a, b)
-    return solve(lang, op, a, b, user)
+    return solve(lang_of(user), op, a, b, user)
 
 
 TASK_OF_OP = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
@@ -264,7 +269,9 @@ def expression(rng: random.Random, held: bool) -> Sample:
     shown = flat.replace("*", "×")
     body = flat if rng.random() < 0.5 else shown if rng.random() < 0.5 else re.sub(r"([+\-*])", r" \1 ", flat)
     lines, value = arith.expression(tokens)
-    return Sample("expr", lang, ask(rng, lang, body), "\n".join([shown] + lines), f"{shown} = {value}", final_number(value),
+    user = ask(rng, lang, body)
+    lang = lang_of(user)
+    return Sample("expr", lang, user, "\n".join([shown] + lines), f"{shown} = {value}", final_number(value),
                   cut_answer=cut_text(lang))
 
 
@@ -274,6 +281,7 @@ def too_big(rng: random.Random, held: bool) -> Sample:
     if rng.random() < 0.5:
         a, b = b, a
     user = op_wording(rng, lang, rng.choice("+-*/"), a, b)
+    lang = lang_of(user)
     think, answer = talk.TOO_BIG_EN if lang == "en" else talk.TOO_BIG_ZH
     return Sample("too_big", lang, user, think, answer, contains(answer[:40]))
 
@@ -281,6 +289,7 @@ def too_big(rng: random.Random, held: bool) -> Sample:
 def divide_by_zero(rng: random.Random, held: bool) -> Sample:
     lang = pick_lang(rng)
     user = ask(rng, lang, op_body(rng, lang, "/", number(rng), 0))
+    lang = lang_of(user)
     think, answer = talk.DIV_ZERO_EN if lang == "en" else talk.DIV_ZERO_ZH
     return Sample("div_zero", lang, user, think, answer, contains(answer))
 

@@ -1,0 +1,49 @@
+// POST /v1/chat/completions: from the body to a ChatRequest. Formatting: api/chat_format.h.
+//
+// Messages come out in the one shape chat templates understand: `content` is a string (text parts
+// joined by a newline, as vLLM does), "developer" is "system", and only known fields remain.
+#pragma once
+
+#include <boost/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/json_reader.h"
+#include "api/limits.h"
+#include "api/sampling_fields.h"
+
+namespace galley::api {
+
+// What the client said about thinking. Absent: as the model does by itself.
+struct ThinkingFields {
+  std::optional<bool> enabled;
+  std::optional<int32_t> budget_tokens;  // >= 0; absent: no limit
+};
+
+struct ChatRequest {
+  CommonFields common;
+  boost::json::array messages;  // >= 1 objects: role, content, and what the role may have
+  boost::json::array tools;     // as sent, empty when tool_choice is "none"
+  bool parallel_tool_calls = true;
+  ThinkingFields thinking;
+  bool include_reasoning = true;
+  bool add_generation_prompt = true;
+  bool continue_final_message = false;  // continue the last message instead of answering it
+  boost::json::object template_kwargs;  // chat_template_kwargs, and documents
+  std::string chat_template;            // only when the context allows it; empty: the model's
+  std::vector<std::string> unknown_fields;
+};
+
+Parsed<ChatRequest> parse_chat_request(std::string_view body, const ParseContext& context);
+
+// Reads `messages` (and `tools`) of a body that may have other fields: /tokenize has both.
+void read_messages(FieldReader& reader, const Limits& limits, boost::json::array& out,
+                   bool& last_is_prefix);
+void read_tools(FieldReader& reader, const Limits& limits, boost::json::array& out);
+
+// Reads chat_template, chat_template_kwargs, add_generation_prompt, continue_final_message.
+void read_template_fields(FieldReader& reader, const ParseContext& context, ChatRequest& out);
+
+}  // namespace galley::api

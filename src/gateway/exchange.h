@@ -1,0 +1,66 @@
+// Exchange: one HTTP request and its answer, as the routes see it. Handler: who answers.
+//
+// Lives on the event loop of its connection and is used from there only. A handler answers with
+// respond(), or with begin_stream(), send() any number of times and end_stream(). Whatever it sends
+// after the client has gone is dropped; on_gone tells it to stop working.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "api/errors.h"
+#include "gateway/http_parser.h"
+
+namespace galley::gateway {
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  std::vector<std::pair<std::string, std::string>> headers;
+};
+
+// An error as a response, Retry-After included.
+HttpResponse error_response(const api::Error& error);
+
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+
+  virtual const HttpRequest& request() const = 0;
+  // The body, moved out; once.
+  virtual std::string take_body() = 0;
+  virtual const std::string& request_id() const = 0;
+
+  virtual void respond(HttpResponse response) = 0;
+  virtual void begin_stream() = 0;  // 200, text/event-stream
+  virtual void send(std::string_view event) = 0;
+  virtual void end_stream() = 0;
+
+  // Called at most once, when the client goes away before the answer has ended.
+  std::function<void()> on_gone;
+
+  // For the access log.
+  std::string model;
+  int32_t prompt_tokens = -1;
+  int32_t completion_tokens = -1;
+};
+
+class Handler {
+ public:
+  virtual ~Handler() = default;
+
+  // Asked when the head has come and the body has not. A response here refuses the request.
+  virtual std::optional<HttpResponse> check_head(const HttpRequest& request) = 0;
+  virtual void handle(std::shared_ptr<Exchange> exchange) = 0;
+  // Called for every answer, refused requests included.
+  virtual void on_answered(const HttpRequest& request, int status, int64_t took_us) = 0;
+};
+
+}  // namespace galley::gateway

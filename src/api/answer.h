@@ -62,7 +62,7 @@ struct Delta {
 struct PromptInfo {
   int32_t prompt = 0;                  // index among the prompts
   std::string text;                    // only with echo
-  std::vector<int32_t> token_ids;      // only when asked for
+  std::vector<int32_t> token_ids;
   std::vector<TokenLogprob> logprobs;  // of each token but the first, when asked for
   std::vector<TokenLogprob> tokens;    // spellings of all tokens; with echo and logprobs
 };

@@ -1,0 +1,30 @@
+// Generation: one request for an answer, from parsed body to the last byte. Life of a request,
+// the part between the HTTP server and the upstream.
+//
+// A sink per endpoint and way of sending turns what the upstream says into what the client gets.
+// Event loop only.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "api/format.h"
+#include "gateway/exchange.h"
+#include "gateway/upstream.h"
+
+namespace galley::gateway {
+
+struct GenerationContext {
+  Upstream* upstream = nullptr;
+  std::string model;        // the served name to answer under
+  std::string fingerprint;  // system_fingerprint
+  int64_t now_s = 0;        // wall clock, for `created`
+};
+
+// Each answers `exchange`, now or later; when its client goes, the upstream is told to cancel.
+void start_chat(const GenerationContext& context, api::ChatRequest request,
+                std::shared_ptr<Exchange> exchange);
+void start_completion(const GenerationContext& context, api::CompletionRequest request,
+                      std::shared_ptr<Exchange> exchange);
+
+}  // namespace galley::gateway

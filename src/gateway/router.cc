@@ -1,0 +1,294 @@
+#include "gateway/router.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <utility>
+
+#include "api/json_writer.h"
+#include "api/tokenize.h"
+#include "base/log.h"
+#include "gateway/generation.h"
+
+namespace galley::gateway {
+namespace {
+
+constexpr std::string_view kModelsPrefix = "/v1/models/";
+constexpr int kRetryAfterDrainS = 5;
+
+int64_t wall_clock_s() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+HttpResponse json_response(std::string body) {
+  HttpResponse response;
+  response.body = std::move(body);
+  return response;
+}
+
+HttpResponse failure(int status, std::string code, std::string message) {
+  api::Error error;
+  error.http = status;
+  error.code = std::move(code);
+  error.message = std::move(message);
+  return error_response(error);
+}
+
+HttpResponse unauthorized(bool given) {
+  HttpResponse response =
+      failure(401, "invalid_api_key",
+              given ? "the API key is not valid" : "no API key was given; send 'Authorization: "
+                                                   "Bearer KEY'");
+  response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  return response;
+}
+
+// "application/json", whatever parameters follow. Required because a web page can send anything
+// else to a local server without asking first.
+bool is_json(std::string_view content_type) {
+  constexpr std::string_view kJson = "application/json";
+  std::string type(content_type.substr(0, content_type.find(';')));
+  while (!type.empty() && type.back() == ' ') type.pop_back();
+  std::transform(type.begin(), type.end(), type.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  });
+  return type == kJson;
+}
+
+void log_unknown(const Exchange& exchange, const std::vector<std::string>& names) {
+  if (names.empty() || !log_enabled(LogLevel::kDebug)) return;
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  log_debug("request ", exchange.request_id(), ": ignored fields: ", list);
+}
+
+}  // namespace
+
+struct Router::Route {
+  std::string_view path;
+  bool post = false;  // else GET and HEAD
+  bool needs_key = false;
+  void (Router::*handle)(ExchangePtr) = nullptr;
+};
+
+Router::Router(RouterOptions options, const std::vector<std::string>& api_keys,
+               const Server* server, Upstream* upstream, WorkPool* pool,
+               EngineMetrics engine_metrics)
+    : options_(std::move(options)),
+      keys_(api_keys),
+      server_(server),
+      upstream_(upstream),
+      pool_(pool),
+      engine_metrics_(std::move(engine_metrics)) {}
+
+Router::~Router() = default;
+
+const Router::Route* Router::find(const std::string& path) const {
+  static constexpr std::array<Route, 9> kRoutes = {{
+      {"/v1/chat/completions", true, true, &Router::handle_chat},
+      {"/v1/completions", true, true, &Router::handle_completion},
+      {"/v1/models", false, true, &Router::handle_models},
+      {"/tokenize", true, true, &Router::handle_tokenize},
+      {"/detokenize", true, true, &Router::handle_detokenize},
+      {"/health", false, false, &Router::handle_health},
+      {"/ready", false, false, &Router::handle_ready},
+      {"/version", false, false, &Router::handle_version},
+      {"/metrics", false, false, &Router::handle_metrics},
+  }};
+  const bool is_model = path.starts_with(kModelsPrefix) && path.size() > kModelsPrefix.size();
+  const std::string_view wanted = is_model ? std::string_view("/v1/models") : path;
+  for (const Route& route : kRoutes)
+    if (route.path == wanted) return &route;
+  return nullptr;
+}
+
+std::optional<HttpResponse> Router::check_head(const HttpRequest& request) {
+  const Route* route = find(request.path);
+  if (request.method == "OPTIONS" && options_.cors) return std::nullopt;
+  if (keys_.required() && (route == nullptr || route->needs_key)) {
+    const std::string_view authorization = request.header("Authorization");
+    if (!keys_.accepts(authorization)) return unauthorized(!authorization.empty());
+  }
+  if (route == nullptr) {
+    return failure(404, "not_found",
+                   "there is nothing at " + api::excerpt(request.path, 100) +
+                       "; the paths are in docs/api.md");
+  }
+  const bool right_method = route->post ? request.method == "POST"
+                                        : request.method == "GET" || request.method == "HEAD";
+  if (!right_method) {
+    HttpResponse response =
+        failure(405, "method_not_allowed",
+                std::string(route->path) + " takes " + (route->post ? "POST" : "GET") + ", not " +
+                    api::excerpt(request.method, 16));
+    response.headers.emplace_back("Allow", route->post ? "POST" : "GET, HEAD");
+    return response;
+  }
+  if (route->post && !is_json(request.header("Content-Type"))) {
+    return failure(415, "unsupported_media_type",
+                   "the body must be JSON: send 'Content-Type: application/json'");
+  }
+  if (server_->draining() && route->needs_key) {
+    api::Error error = api::error_of(
+        Status(Code::kUnavailable, "the server is shutting down; send the request elsewhere"));
+    error.retry_after_s = kRetryAfterDrainS;
+    return error_response(error);
+  }
+  return std::nullopt;
+}
+
+void Router::handle(ExchangePtr exchange) {
+  if (exchange->request().method == "OPTIONS") {  // check_head lets only preflights pass.
+    HttpResponse response;
+    response.status = 204;
+    response.content_type.clear();
+    response.headers = {{"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
+                        {"Access-Control-Allow-Headers",
+                         "Authorization, Content-Type, X-Request-Id"},
+                        {"Access-Control-Max-Age", "600"}};
+    return exchange->respond(std::move(response));
+  }
+  const Route* route = find(exchange->request().path);
+  (this->*route->handle)(std::move(exchange));
+}
+
+void Router::on_answered(const HttpRequest& request, int status, int64_t took_us) {
+  const Route* route = find(request.path);
+  metrics_.answered(route == nullptr ? "other" : std::string(route->path), status, took_us);
+}
+
+template <typename Request>
+void Router::with_body(ExchangePtr exchange,
+                       api::Parsed<Request> (*parse)(std::string_view, const api::ParseContext&),
+                       std::function<void(ExchangePtr, Request)> use) {
+  const auto answer = [use = std::move(use)](const ExchangePtr& to, api::Parsed<Request>& parsed) {
+    if (parsed.error) return to->respond(error_response(*parsed.error));
+    use(to, std::move(parsed.value));
+  };
+  const auto body = std::make_shared<std::string>(exchange->take_body());
+  if (body->size() <= options_.inline_parse_bytes_max) {
+    api::Parsed<Request> parsed = parse(*body, options_.parse);
+    return answer(exchange, parsed);
+  }
+  const auto parsed = std::make_shared<api::Parsed<Request>>();
+  const bool taken = pool_->run(
+      [body, parsed, parse, this] {
+        *parsed = parse(*body, options_.parse);
+        std::string().swap(*body);
+      },
+      [parsed, exchange, answer] { answer(exchange, *parsed); });
+  if (!taken) {
+    exchange->respond(error_response(
+        api::error_of(Status(Code::kOverloaded, "too many requests wait to be read; retry"))));
+  }
+}
+
+std::optional<std::string> Router::served_name(Exchange& exchange, const std::string& asked) const {
+  const std::vector<std::string>& names = options_.models.names;
+  if (asked.empty()) return names.front();
+  if (std::find(names.begin(), names.end(), asked) != names.end()) return asked;
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "'" : ", '") + name + "'";
+  api::Error error;
+  error.http = 404;
+  error.code = "model_not_found";
+  error.param = "model";
+  error.message = "the model '" + api::excerpt(asked, 80) + "' is not served here; there is " + list;
+  exchange.respond(error_response(error));
+  return std::nullopt;
+}
+
+void Router::handle_chat(ExchangePtr exchange) {
+  with_body<api::ChatRequest>(
+      std::move(exchange), api::parse_chat_request, [this](ExchangePtr to, api::ChatRequest request) {
+        log_unknown(*to, request.unknown_fields);
+        const auto name = served_name(*to, request.common.model);
+        if (!name) return;
+        const GenerationContext context{upstream_, *name, "galley-" + options_.version,
+                                        wall_clock_s()};
+        start_chat(context, std::move(request), std::move(to));
+      });
+}
+
+void Router::handle_completion(ExchangePtr exchange) {
+  with_body<api::CompletionRequest>(
+      std::move(exchange), api::parse_completion_request,
+      [this](ExchangePtr to, api::CompletionRequest request) {
+        log_unknown(*to, request.unknown_fields);
+        const auto name = served_name(*to, request.common.model);
+        if (!name) return;
+        const GenerationContext context{upstream_, *name, "galley-" + options_.version,
+                                        wall_clock_s()};
+        start_completion(context, std::move(request), std::move(to));
+      });
+}
+
+void Router::handle_tokenize(ExchangePtr exchange) {
+  with_body<api::TokenizeRequest>(
+      std::move(exchange), api::parse_tokenize_request,
+      [this](ExchangePtr to, api::TokenizeRequest request) {
+        if (!served_name(*to, request.model)) return;
+        const bool spell = request.return_token_strs;
+        const int32_t max_model_len = options_.models.max_model_len;
+        upstream_->tokenize(std::move(request), [to, spell, max_model_len](
+                                                    api::Parsed<Tokens> tokens) {
+          if (tokens.error) return to->respond(error_response(*tokens.error));
+          to->respond(json_response(
+              api::tokenize_response(tokens.value.ids, spell ? &tokens.value.spellings : nullptr,
+                                     max_model_len)));
+        });
+      });
+}
+
+void Router::handle_detokenize(ExchangePtr exchange) {
+  with_body<api::DetokenizeRequest>(
+      std::move(exchange), api::parse_detokenize_request,
+      [this](ExchangePtr to, api::DetokenizeRequest request) {
+        if (!served_name(*to, request.model)) return;
+        upstream_->detokenize(std::move(request), [to](api::Parsed<std::string> text) {
+          if (text.error) return to->respond(error_response(*text.error));
+          to->respond(json_response(api::detokenize_response(text.value)));
+        });
+      });
+}
+
+void Router::handle_models(ExchangePtr exchange) {
+  const std::string& path = exchange->request().path;
+  if (path == "/v1/models")
+    return exchange->respond(json_response(api::model_list(options_.models)));
+  const auto name = served_name(*exchange, path.substr(kModelsPrefix.size()));
+  if (name) exchange->respond(json_response(api::model_object(options_.models, *name)));
+}
+
+// Alive: the event loop answers. Whether requests are taken is /ready's to say.
+void Router::handle_health(ExchangePtr exchange) {
+  exchange->respond(json_response("{\"status\":\"ok\"}"));
+}
+
+void Router::handle_ready(ExchangePtr exchange) {
+  if (!server_->draining() && upstream_->ready())
+    return exchange->respond(json_response("{\"status\":\"ready\"}"));
+  api::Error error = api::error_of(Status(
+      Code::kUnavailable,
+      server_->draining() ? "the server is shutting down" : "the engine does not take requests"));
+  error.retry_after_s = kRetryAfterDrainS;
+  exchange->respond(error_response(error));
+}
+
+void Router::handle_version(ExchangePtr exchange) {
+  api::JsonWriter json;
+  json.begin_object().key("version").string(options_.version).end_object();
+  exchange->respond(json_response(json.take()));
+}
+
+void Router::handle_metrics(ExchangePtr exchange) {
+  HttpResponse response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  engine_metrics_(response.body);
+  metrics_.write(response.body, server_->counts());
+  exchange->respond(std::move(response));
+}
+
+}  // namespace galley::gateway

@@ -1,0 +1,77 @@
+// Router: which path and method is answered by what. Also who may ask: API keys, content type,
+// draining. Event loop only, but for parsing of large bodies on the work pool.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/limits.h"
+#include "api/models.h"
+#include "gateway/auth.h"
+#include "gateway/exchange.h"
+#include "gateway/metrics.h"
+#include "gateway/server.h"
+#include "gateway/upstream.h"
+#include "gateway/work_pool.h"
+
+namespace galley::gateway {
+
+struct RouterOptions {
+  api::ModelCard models;  // >= 1 name
+  api::ParseContext parse;
+  std::string version;       // of the program, for /version and system_fingerprint
+  bool cors = false;         // answers preflight requests
+  size_t inline_parse_bytes_max = 64u << 10;
+};
+
+class Router : public Handler {
+ public:
+  // Appends engine metrics to a scrape.
+  using EngineMetrics = std::function<void(std::string&)>;
+
+  // All pointers outlive the router.
+  Router(RouterOptions options, const std::vector<std::string>& api_keys, const Server* server,
+         Upstream* upstream, WorkPool* pool, EngineMetrics engine_metrics);
+  ~Router() override;
+
+  std::optional<HttpResponse> check_head(const HttpRequest& request) override;
+  void handle(std::shared_ptr<Exchange> exchange) override;
+  void on_answered(const HttpRequest& request, int status, int64_t took_us) override;
+
+ private:
+  struct Route;
+  using ExchangePtr = std::shared_ptr<Exchange>;
+
+  const Route* find(const std::string& path) const;
+  void handle_chat(ExchangePtr exchange);
+  void handle_completion(ExchangePtr exchange);
+  void handle_tokenize(ExchangePtr exchange);
+  void handle_detokenize(ExchangePtr exchange);
+  void handle_models(ExchangePtr exchange);
+  void handle_health(ExchangePtr exchange);
+  void handle_ready(ExchangePtr exchange);
+  void handle_version(ExchangePtr exchange);
+  void handle_metrics(ExchangePtr exchange);
+
+  // Parses the exchange's body with `parse`, off the event loop when it is large, and gives
+  // `use` what came out; errors are answered here.
+  template <typename Request>
+  void with_body(ExchangePtr exchange,
+                 api::Parsed<Request> (*parse)(std::string_view, const api::ParseContext&),
+                 std::function<void(ExchangePtr, Request)> use);
+  // The served name `asked` stands for; answers 404 and returns nothing when there is none.
+  std::optional<std::string> served_name(Exchange& exchange, const std::string& asked) const;
+
+  const RouterOptions options_;
+  const ApiKeys keys_;
+  const Server* const server_;
+  Upstream* const upstream_;
+  WorkPool* const pool_;
+  const EngineMetrics engine_metrics_;
+  HttpMetrics metrics_;
+};
+
+}  // namespace galley::gateway

@@ -60,8 +60,8 @@ struct Delta {
 
 // What is known of one prompt when its first answer starts.
 struct PromptInfo {
-  int32_t prompt = 0;                  // index among the prompts
-  std::string text;                    // only with echo
+  int32_t prompt = 0;  // index among the prompts
+  std::string text;    // only with echo
   std::vector<int32_t> token_ids;
   std::vector<TokenLogprob> logprobs;  // of each token but the first, when asked for
   std::vector<TokenLogprob> tokens;    // spellings of all tokens; with echo and logprobs

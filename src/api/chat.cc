@@ -173,6 +173,10 @@ void read_template_fields(FieldReader& reader, const ParseContext& context, Chat
   }
   if (const json::value* documents = reader.find("documents"); documents != nullptr) {
     if (!documents->is_array()) return reader.wrong_type("documents", "an array", *documents);
+    for (const json::value& document : documents->get_array()) {
+      if (!document.is_object())
+        return reader.wrong_type("documents", "an array of objects", document);
+    }
     out.template_kwargs["documents"] = *documents;
   }
   if (context.allow_chat_template) {

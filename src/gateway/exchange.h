@@ -38,6 +38,8 @@ class Exchange {
   virtual std::string take_body() = 0;
   virtual const std::string& request_id() const = 0;
 
+  // False once the answer has ended or the client has gone: nobody hears what follows.
+  virtual bool open() const = 0;
   virtual void respond(HttpResponse response) = 0;
   virtual void begin_stream() = 0;  // 200, text/event-stream
   virtual void send(std::string_view event) = 0;

@@ -188,8 +188,7 @@ class CompletionStreamSink : public StreamSink {
       if (delta.finish != api::Finish::kNone) end.finish = api::Finish::kLength;
       return api::completion_chunk(head_, options_, end, nullptr, offsets_[choice]);
     }
-    const api::PromptInfo* prompt =
-        begun_[choice] ? nullptr : &prompts_[choice / per_prompt_];
+    const api::PromptInfo* prompt = begun_[choice] ? nullptr : &prompts_[choice / per_prompt_];
     begun_[choice] = true;
     return api::completion_chunk(head_, options_, delta, prompt, offsets_[choice]);
   }
@@ -258,7 +257,8 @@ void start_completion(const GenerationContext& context, api::CompletionRequest r
   }
   engine::SamplingParams& sampling = request.common.sampling;
   // The echoed prompt's log-probabilities, and what best_of ranks by.
-  if (request.echo) sampling.prompt_logprobs = std::max(sampling.prompt_logprobs, sampling.logprobs);
+  if (request.echo)
+    sampling.prompt_logprobs = std::max(sampling.prompt_logprobs, sampling.logprobs);
   if (request.best_of > request.common.n) sampling.logprobs = std::max(sampling.logprobs, 0);
   start(context, std::move(request), std::move(sink), exchange);
 }

@@ -17,6 +17,7 @@ class HttpExchange : public Exchange {
   const HttpRequest& request() const override { return request_; }
   std::string take_body() override { return std::move(request_.body); }
   const std::string& request_id() const override { return request_id_; }
+  bool open() const override { return connection_ != nullptr && !ended_; }
   void respond(HttpResponse response) override;
   void begin_stream() override;
   void send(std::string_view event) override;

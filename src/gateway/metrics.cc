@@ -13,8 +13,12 @@ std::string number_text(double value) {
   return std::string(digits.data(), end);
 }
 
-std::string number_text(uint64_t value) { return std::to_string(value); }
-std::string number_text(int32_t value) { return std::to_string(value); }
+std::string number_text(uint64_t value) {
+  return std::to_string(value);
+}
+std::string number_text(int32_t value) {
+  return std::to_string(value);
+}
 
 // One metric family after another; `labels` stand in every line.
 class Exposition {

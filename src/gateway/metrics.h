@@ -15,8 +15,8 @@
 
 namespace galley::gateway {
 
-inline constexpr double kHttpTimeBounds[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0,
-                                             2.5,   5.0,   10.0, 30.0, 60.0};
+inline constexpr double kHttpTimeBounds[] = {0.001, 0.005, 0.01, 0.05, 0.1,  0.5,
+                                             1.0,   2.5,   5.0,  10.0, 30.0, 60.0};
 
 class HttpMetrics {
  public:

@@ -37,10 +37,10 @@ HttpResponse failure(int status, std::string code, std::string message) {
 }
 
 HttpResponse unauthorized(bool given) {
-  HttpResponse response =
-      failure(401, "invalid_api_key",
-              given ? "the API key is not valid" : "no API key was given; send 'Authorization: "
-                                                   "Bearer KEY'");
+  HttpResponse response = failure(401, "invalid_api_key",
+                                  given ? "the API key is not valid"
+                                        : "no API key was given; send 'Authorization: "
+                                          "Bearer KEY'");
   response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }
@@ -51,9 +51,8 @@ bool is_json(std::string_view content_type) {
   constexpr std::string_view kJson = "application/json";
   std::string type(content_type.substr(0, content_type.find(';')));
   while (!type.empty() && type.back() == ' ') type.pop_back();
-  std::transform(type.begin(), type.end(), type.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  });
+  std::transform(type.begin(), type.end(), type.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   return type == kJson;
 }
 
@@ -116,8 +115,8 @@ std::optional<HttpResponse> Router::check_head(const HttpRequest& request) {
                    "there is nothing at " + api::excerpt(request.path, 100) +
                        "; the paths are in docs/api.md");
   }
-  const bool right_method = route->post ? request.method == "POST"
-                                        : request.method == "GET" || request.method == "HEAD";
+  const bool right_method =
+      route->post ? request.method == "POST" : request.method == "GET" || request.method == "HEAD";
   if (!right_method) {
     HttpResponse response =
         failure(405, "method_not_allowed",
@@ -144,10 +143,10 @@ void Router::handle(ExchangePtr exchange) {
     HttpResponse response;
     response.status = 204;
     response.content_type.clear();
-    response.headers = {{"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
-                        {"Access-Control-Allow-Headers",
-                         "Authorization, Content-Type, X-Request-Id"},
-                        {"Access-Control-Max-Age", "600"}};
+    response.headers = {
+        {"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
+        {"Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id"},
+        {"Access-Control-Max-Age", "600"}};
     return exchange->respond(std::move(response));
   }
   const Route* route = find(exchange->request().path);
@@ -164,6 +163,7 @@ void Router::with_body(ExchangePtr exchange,
                        api::Parsed<Request> (*parse)(std::string_view, const api::ParseContext&),
                        std::function<void(ExchangePtr, Request)> use) {
   const auto answer = [use = std::move(use)](const ExchangePtr& to, api::Parsed<Request>& parsed) {
+    if (!to->open()) return;  // The client left while the body was parsed.
     if (parsed.error) return to->respond(error_response(*parsed.error));
     use(to, std::move(parsed.value));
   };
@@ -195,34 +195,35 @@ std::optional<std::string> Router::served_name(Exchange& exchange, const std::st
   error.http = 404;
   error.code = "model_not_found";
   error.param = "model";
-  error.message = "the model '" + api::excerpt(asked, 80) + "' is not served here; there is " + list;
+  error.message =
+      "the model '" + api::excerpt(asked, 80) + "' is not served here; there is " + list;
   exchange.respond(error_response(error));
   return std::nullopt;
 }
 
 void Router::handle_chat(ExchangePtr exchange) {
-  with_body<api::ChatRequest>(
-      std::move(exchange), api::parse_chat_request, [this](ExchangePtr to, api::ChatRequest request) {
-        log_unknown(*to, request.unknown_fields);
-        const auto name = served_name(*to, request.common.model);
-        if (!name) return;
-        const GenerationContext context{upstream_, *name, "galley-" + options_.version,
-                                        wall_clock_s()};
-        start_chat(context, std::move(request), std::move(to));
-      });
+  with_body<api::ChatRequest>(std::move(exchange), api::parse_chat_request,
+                              [this](ExchangePtr to, api::ChatRequest request) {
+                                log_unknown(*to, request.unknown_fields);
+                                const auto name = served_name(*to, request.common.model);
+                                if (!name) return;
+                                const GenerationContext context{
+                                    upstream_, *name, "galley-" + options_.version, wall_clock_s()};
+                                start_chat(context, std::move(request), std::move(to));
+                              });
 }
 
 void Router::handle_completion(ExchangePtr exchange) {
-  with_body<api::CompletionRequest>(
-      std::move(exchange), api::parse_completion_request,
-      [this](ExchangePtr to, api::CompletionRequest request) {
-        log_unknown(*to, request.unknown_fields);
-        const auto name = served_name(*to, request.common.model);
-        if (!name) return;
-        const GenerationContext context{upstream_, *name, "galley-" + options_.version,
-                                        wall_clock_s()};
-        start_completion(context, std::move(request), std::move(to));
-      });
+  with_body<api::CompletionRequest>(std::move(exchange), api::parse_completion_request,
+                                    [this](ExchangePtr to, api::CompletionRequest request) {
+                                      log_unknown(*to, request.unknown_fields);
+                                      const auto name = served_name(*to, request.common.model);
+                                      if (!name) return;
+                                      const GenerationContext context{upstream_, *name,
+                                                                      "galley-" + options_.version,
+                                                                      wall_clock_s()};
+                                      start_completion(context, std::move(request), std::move(to));
+                                    });
 }
 
 void Router::handle_tokenize(ExchangePtr exchange) {
@@ -232,13 +233,12 @@ void Router::handle_tokenize(ExchangePtr exchange) {
         if (!served_name(*to, request.model)) return;
         const bool spell = request.return_token_strs;
         const int32_t max_model_len = options_.models.max_model_len;
-        upstream_->tokenize(std::move(request), [to, spell, max_model_len](
-                                                    api::Parsed<Tokens> tokens) {
-          if (tokens.error) return to->respond(error_response(*tokens.error));
-          to->respond(json_response(
-              api::tokenize_response(tokens.value.ids, spell ? &tokens.value.spellings : nullptr,
-                                     max_model_len)));
-        });
+        upstream_->tokenize(
+            std::move(request), [to, spell, max_model_len](api::Parsed<Tokens> tokens) {
+              if (tokens.error) return to->respond(error_response(*tokens.error));
+              to->respond(json_response(api::tokenize_response(
+                  tokens.value.ids, spell ? &tokens.value.spellings : nullptr, max_model_len)));
+            });
       });
 }
 
@@ -270,9 +270,9 @@ void Router::handle_health(ExchangePtr exchange) {
 void Router::handle_ready(ExchangePtr exchange) {
   if (!server_->draining() && upstream_->ready())
     return exchange->respond(json_response("{\"status\":\"ready\"}"));
-  api::Error error = api::error_of(Status(
-      Code::kUnavailable,
-      server_->draining() ? "the server is shutting down" : "the engine does not take requests"));
+  api::Error error = api::error_of(
+      Status(Code::kUnavailable, server_->draining() ? "the server is shutting down"
+                                                     : "the engine does not take requests"));
   error.retry_after_s = kRetryAfterDrainS;
   exchange->respond(error_response(error));
 }

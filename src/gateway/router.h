@@ -22,8 +22,8 @@ namespace galley::gateway {
 struct RouterOptions {
   api::ModelCard models;  // >= 1 name
   api::ParseContext parse;
-  std::string version;       // of the program, for /version and system_fingerprint
-  bool cors = false;         // answers preflight requests
+  std::string version;  // of the program, for /version and system_fingerprint
+  bool cors = false;    // answers preflight requests
   size_t inline_parse_bytes_max = 64u << 10;
 };
 

@@ -32,16 +32,18 @@ bool WorkPool::run(std::function<void()> work, std::function<void()> done) {
   asio::post(state_->pool, [weak = std::weak_ptr<State>(state_), executor = state_->executor,
                             work = std::move(work), done = std::move(done)]() mutable {
     work();
-    asio::post(executor, [weak = std::move(weak), work = std::move(work),
-                          done = std::move(done)]() mutable {
-      work = nullptr;  // What the job holds is freed on the event loop.
-      if (const auto state = weak.lock()) --state->jobs;
-      done();
-    });
+    asio::post(executor,
+               [weak = std::move(weak), work = std::move(work), done = std::move(done)]() mutable {
+                 work = nullptr;  // What the job holds is freed on the event loop.
+                 if (const auto state = weak.lock()) --state->jobs;
+                 done();
+               });
   });
   return true;
 }
 
-size_t WorkPool::jobs() const { return state_->jobs; }
+size_t WorkPool::jobs() const {
+  return state_->jobs;
+}
 
 }  // namespace galley::gateway

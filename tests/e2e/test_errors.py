@@ -138,7 +138,7 @@ def test_a_prompt_longer_than_the_context(client, server):
 
 def test_a_body_too_large(client):
     with pytest.raises(openai.APIStatusError) as caught:
-        chat(client, "x" * (80 << 20))
+        chat(client, "x" * (17 << 20))
     assert caught.value.status_code == 413
     assert caught.value.body["message"]
 

@@ -13,6 +13,7 @@ import pytest
 from ask import SUM, Stream, chat, complete
 from server import MODEL, PATIENCE, PROGRAM, Server, eventually
 
+ENDLESS = {"max_tokens": 1900, "n": 48}  # Much more than any of these tests waits for.
 KEY = "sk-galley-0123456789"
 
 
@@ -95,7 +96,7 @@ def test_sigterm_lets_a_stream_finish_and_lets_nobody_in():
 
 def test_the_shutdown_timeout_cuts_what_takes_too_long():
     with Server("--shutdown-timeout", "1") as server:
-        stream = complete(server.client(), stream=True, max_tokens=3000)
+        stream = complete(server.client(), stream=True, **ENDLESS)
         next(stream)
         stopped = time.monotonic()
         os.kill(server.pid, signal.SIGTERM)
@@ -109,7 +110,7 @@ def test_the_shutdown_timeout_cuts_what_takes_too_long():
 
 def test_a_second_sigterm_stops_at_once():
     with Server("--shutdown-timeout", "60") as server:
-        stream = complete(server.client(), stream=True, max_tokens=3000)
+        stream = complete(server.client(), stream=True, **ENDLESS)
         next(stream)
         os.kill(server.pid, signal.SIGTERM)
         time.sleep(0.1)

@@ -328,7 +328,7 @@ TEST(JsonNumbers, ValuesAreRight) {
 TEST(JsonNumbers, TooLargeIsNeverTakenForSomethingElse) {
   for (const std::string& text :
        {std::string("1e309"), std::string("-1e309"), std::string("1e99999999999999999999"),
-        std::string(400, '9'), "-" + std::string(400, '9')}) {
+        "-3e" + std::string(1000, '9'), std::string(400, '9'), "-" + std::string(400, '9')}) {
     const auto parsed = parse_body(wrapped(text), kDepth);
     if (!parsed.ok()) continue;
     EXPECT_EQ(whole_number(parsed.value.at("v"), {INT64_MIN, INT64_MAX}), std::nullopt) << text;
@@ -339,7 +339,6 @@ TEST(JsonNumbers, TooLargeIsNeverTakenForSomethingElse) {
     EXPECT_EQ(out, 0.5f) << text;
   }
   EXPECT_TRUE(accepts_value("0." + std::string(100'000, '3')));
-  EXPECT_TRUE(accepts_value("0e" + std::string(1000, '9')));
 }
 
 TEST(JsonStrings, EveryByteByItself) {

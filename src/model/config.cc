@@ -82,14 +82,14 @@ void read_llama3(Fields* fields, RopeConfig* rope) {
 // Both spellings: `rope_theta` + `rope_scaling`, and the newer `rope_parameters` that holds both.
 void read_rope(Fields* fields, ModelConfig* config) {
   RopeConfig* const rope = &config->rope;
-  rope->theta = fields->number("rope_theta", 1.0, 1e12, 10000.0);
+  rope->theta = fields->number("rope_theta", 2.0, 1e12, 10000.0);
   const json::object* const newer = fields->object("rope_parameters");
   const json::object* const older = fields->object("rope_scaling");
   const json::object* const object = newer != nullptr ? newer : older;
   if (object == nullptr) return;
   Fields inner(*object,
                fields->where() + (newer != nullptr ? ": rope_parameters" : ": rope_scaling"));
-  rope->theta = inner.number("rope_theta", 1.0, 1e12, rope->theta);
+  rope->theta = inner.number("rope_theta", 2.0, 1e12, rope->theta);
   rope->type = read_rope_type(&inner);
   if (inner.number("partial_rotary_factor", 0.0, 1.0, 1.0) != 1.0)
     inner.fail("partial_rotary_factor", "is not 1, which is not supported");
@@ -153,6 +153,8 @@ void read_moe(Fields* fields, ModelConfig* config) {
   MoeConfig* const moe = &config->moe;
   moe->num_experts = integer(fields, "n_routed_experts", 1, Limits::kExpertsMax, 0);
   if (moe->num_experts == 0) return;
+  if (int64_t{moe->num_experts} * config->num_layers > Limits::kExpertsTotalMax)
+    fields->fail("n_routed_experts", "times num_hidden_layers exceeds 2^17");
   moe->num_shared = integer(fields, "n_shared_experts", 0, 64, 0);
   moe->intermediate = integer(fields, "moe_intermediate_size", 1, Limits::kWidthMax);
   moe->first_dense = integer(fields, "first_k_dense_replace", 0, Limits::kLayersMax, 0);

@@ -30,6 +30,7 @@ struct ConfigLimits {
   static constexpr int64_t kHeadsMax = 1024;
   static constexpr int64_t kLayersMax = 512;
   static constexpr int64_t kExpertsMax = 4096;
+  static constexpr int64_t kExpertsTotalMax = 1 << 17;  // of all layers
   static constexpr int64_t kExpertsPerTokenMax = 64;
   static constexpr int64_t kPositionsMax = 1 << 24;
   static constexpr int64_t kMtpLayersMax = 8;

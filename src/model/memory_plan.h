@@ -1,6 +1,6 @@
-// Where the memory of a served model goes, and whether it fits. Computed from the config and the
-// limits before anything is loaded: `galley inspect` shows it, `serve` prints it and refuses what
-// cannot fit with the number that would.
+// Where the memory of a served model goes, and whether it fits. Computed from the config, the names
+// of the tensors and the limits before anything is loaded: `galley inspect` shows it, `serve`
+// prints it and refuses what cannot fit with the number that would.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "kernels/ops.h"
 #include "model/config.h"
+#include "model/weight_reader.h"
 
 namespace galley::model {
 
@@ -22,9 +23,10 @@ struct PlanLimits {
   int32_t drafts_max = 0;              // speculative tokens a step may verify for one request
   int64_t memory_bytes = 0;            // memory the process may use; 0: no limit known
   kernels::CacheFormat cache_format = kernels::CacheFormat::kBF16;
-  bool float32 = false;        // --dtype float32
-  bool weights_mapped = true;  // weights are file pages: counted, but the system may drop them
 };
+
+// Rows of logits that are sampled together; more come in pieces.
+constexpr int32_t kSampleRowsMax = 64;
 
 struct DTypeBytes {
   std::string dtype;  // "bfloat16", ...
@@ -35,9 +37,11 @@ struct DTypeBytes {
 struct MemoryPlan {
   // Weights
   std::vector<DTypeBytes> weights;
-  int64_t parameters = 0;
-  int64_t parameters_active = 0;  // used for one token: K of the E experts
+  int64_t parameters = 0;         // MTP layers included
+  int64_t parameters_active = 0;  // read for one token: K of the E experts
   int64_t weight_bytes = 0;
+  int32_t num_mtp_layers = 0;      // that the checkpoint holds
+  std::vector<std::string> notes;  // what make_model would say about the tensors
   // Cache
   kernels::CacheFormat cache_format = kernels::CacheFormat::kBF16;
   int64_t cache_row_bytes = 0;        // one layer, one token
@@ -49,7 +53,7 @@ struct MemoryPlan {
   int32_t max_num_seqs = 0;
   int32_t max_num_batched_tokens = 0;
   int32_t drafts_max = 0;
-  int64_t activation_bytes = 0;  // activations, rotary tables, logits, scratch
+  int64_t activation_bytes = 0;  // activations, rotary tables, logits, scratch (estimated)
   int64_t total_bytes = 0;
   int64_t memory_bytes = 0;  // the limit, 0: none known
   bool fits = true;
@@ -59,10 +63,13 @@ struct MemoryPlan {
 // Bytes of one row of one layer's cache.
 int64_t cache_row_bytes(const ModelConfig& config, kernels::CacheFormat format);
 
-// Never fails for lack of memory: then `fits` is false and `advice` says what would help.
+// `source` says in which types the weights come; a DummySource without data answers from the config
+// alone. Never fails for lack of memory: then `fits` is false and `advice` says what would help.
 // Errors  kInvalid  a limit that contradicts the model (a context longer than it was made for, an
-//         fp8 cache for a model without latent attention), naming the flag
-Result<MemoryPlan> plan_memory(const ModelConfig& config, const PlanLimits& limits);
+//         fp8 cache for a model without latent attention), naming the flag; or a tensor that
+//         make_model would refuse, by name
+Result<MemoryPlan> plan_memory(const ModelConfig& config, const PlanLimits& limits,
+                               TensorSource* source);
 
 // The plan as a table for people, a line each, ending in a newline.
 std::string render(const ModelConfig& config, const MemoryPlan& plan);

@@ -42,11 +42,32 @@ Result<Descriptor> open_regular(const std::string& path) {
   return file;
 }
 
+// Reads until `text` is full or the file ends; returns the bytes read.
+Result<size_t> read_into(const std::string& path, int fd, std::string* text) {
+  size_t done = 0;
+  while (done < text->size()) {
+    const ssize_t got = ::read(fd, text->data() + done, text->size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return Status(Code::kInvalid, path + ": " + std::strerror(errno));
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return done;
+}
+
 }  // namespace
 
 bool file_exists(const std::string& path) {
   struct stat info = {};
   return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
+}
+
+Result<std::string> read_system_file(const std::string& path) {
+  GALLEY_ASSIGN_OR_RETURN(const Descriptor file, open_regular(path));
+  std::string text(size_t{64} << 10, '\0');
+  GALLEY_ASSIGN_OR_RETURN(const size_t done, read_into(path, file.fd, &text));
+  text.resize(done);
+  return text;
 }
 
 Result<std::string> read_file(const std::string& path, size_t bytes_max) {
@@ -56,14 +77,9 @@ Result<std::string> read_file(const std::string& path, size_t bytes_max) {
                                       std::to_string(bytes_max) + " are read");
   }
   std::string text(file.size, '\0');
-  size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t got = ::read(file.fd, text.data() + done, text.size() - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return Status(Code::kInvalid, path + ": " + std::strerror(errno));
-    if (got == 0) return Status(Code::kCorrupt, path + ": became shorter while it was read");
-    done += static_cast<size_t>(got);
-  }
+  GALLEY_ASSIGN_OR_RETURN(const size_t done, read_into(path, file.fd, &text));
+  if (done < text.size())
+    return Status(Code::kCorrupt, path + ": became shorter while it was read");
   return text;
 }
 

@@ -20,6 +20,9 @@ bool file_exists(const std::string& path);  // a regular file, links followed
 //         `bytes_max`, with the size
 Result<std::string> read_file(const std::string& path, size_t bytes_max);
 
+// The first 64 KiB of a file of the system, like /proc/meminfo, whose size says nothing.
+Result<std::string> read_system_file(const std::string& path);
+
 // A read-only mapping, released by the destructor. Moves, never copies. Any thread may read it.
 class MappedFile {
  public:

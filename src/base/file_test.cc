@@ -46,6 +46,12 @@ TEST_F(FileTest, NamesWhatItCannotRead) {
   EXPECT_FALSE(file_exists(folder_ + "/none"));
 }
 
+TEST_F(FileTest, ReadsFilesOfTheSystem) {
+  const auto text = read_system_file("/proc/self/status");
+  ASSERT_TRUE(text.ok()) << text.message();
+  EXPECT_NE(text->find("VmRSS"), std::string::npos);
+}
+
 TEST_F(FileTest, MapsAndMoves) {
   auto mapped = MappedFile::open(write("a", "hello"));
   ASSERT_TRUE(mapped.ok()) << mapped.message();

@@ -74,7 +74,8 @@ Status check_limits(const ModelConfig& config, const PlanLimits& limits) {
   GALLEY_RETURN_IF_ERROR(bounded("--max-num-seqs", limits.max_num_seqs, 1, kSeqsMax));
   if (limits.max_num_batched_tokens != 0) {
     GALLEY_RETURN_IF_ERROR(bounded("--max-num-batched-tokens", limits.max_num_batched_tokens,
-                                   1 + limits.drafts_max, kBatchedTokensMax));
+                                   std::max(limits.max_num_seqs, 1 + limits.drafts_max),
+                                   kBatchedTokensMax));
   }
   if (limits.num_blocks != 0)
     GALLEY_RETURN_IF_ERROR(bounded("--num-gpu-blocks-override", limits.num_blocks, 1, kBlocksMax));
@@ -243,7 +244,7 @@ Result<MemoryPlan> plan_memory(const ModelConfig& config, const PlanLimits& limi
   plan.cache_format = limits.cache_format;
   plan.cache_row_bytes = cache_row_bytes(config, limits.cache_format);
   plan.drafts_max = plan.num_mtp_layers > 0 ? limits.drafts_max : 0;
-  const int32_t mtp_caches = plan.drafts_max > 0 ? plan.num_mtp_layers : 0;
+  const int32_t mtp_caches = plan.drafts_max > 0 ? 1 : 0;  // the first makes all drafts
   plan.cache_bytes_per_token = plan.cache_row_bytes * (config.num_layers + mtp_caches);
   plan.max_num_seqs = limits.max_num_seqs;
   plan.max_num_batched_tokens = limits.max_num_batched_tokens;

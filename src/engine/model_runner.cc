@@ -1,0 +1,357 @@
+#include "engine/model_runner.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "model/activations.h"
+#include "model/memory_plan.h"
+
+namespace galley::engine {
+namespace {
+
+using kernels::kBlockTokens;
+using kernels::SampleResult;
+using kernels::SampleRow;
+using model::first_rows;
+
+StepArrays::Limits array_limits(const RunnerInfo& info) {
+  const int32_t positions = info.context_max + info.drafts_max;
+  return {.tokens_max = info.step_tokens_max,
+          .sequences_max = info.step_requests_max,
+          .blocks_max = (positions + kBlockTokens - 1) / kBlockTokens};
+}
+
+int32_t size_of_span(std::span<const int32_t> span) {
+  return static_cast<int32_t>(span.size());
+}
+
+}  // namespace
+
+ModelRunner::ModelRunner(const ModelRunnerOptions& options, std::unique_ptr<model::Model> model,
+                         kernels::Ops* ops)
+    : options_(options),
+      model_(std::move(model)),
+      ops_(ops),
+      arrays_(array_limits(options.info), ops) {
+  const auto tokens = static_cast<size_t>(options.info.step_tokens_max);
+  const auto requests = static_cast<size_t>(options.info.step_requests_max);
+  items_.reserve(requests);
+  parts_.reserve(requests);
+  ids_.reserve(tokens);
+  rows_.reserve(tokens);
+  sample_rows_.reserve(tokens);
+  samples_.resize(tokens);
+  scores_.resize(tokens);
+  draft_samples_.resize(requests);
+  after_.resize(requests * 2 * (static_cast<size_t>(options.info.drafts_max) + 1));
+  results_.reserve(requests);
+}
+
+Result<std::unique_ptr<ModelRunner>> ModelRunner::make(const ModelRunnerOptions& options,
+                                                       std::unique_ptr<model::Model> model,
+                                                       kernels::Ops* ops) {
+  GALLEY_CHECK(options.info.block_tokens == kBlockTokens, "the kernels' blocks have 64 tokens");
+  GALLEY_CHECK(options.info.drafts_max == 0 || model->num_mtp_layers() > 0,
+               "only an MTP layer can draft");
+  std::unique_ptr<ModelRunner> runner(new ModelRunner(options, std::move(model), ops));
+  GALLEY_RETURN_IF_ERROR(runner->allocate());
+  return runner;
+}
+
+Status ModelRunner::allocate() {
+  const RunnerInfo& info = options_.info;
+  const int64_t row_bytes = model::cache_row_bytes(options_.config, options_.cache_format);
+  const int64_t layer_bytes = row_bytes * kBlockTokens * info.num_blocks;
+  const int32_t layers = model_->num_cache_layers() + (info.drafts_max > 0 ? 1 : 0);
+  for (int32_t i = 0; i < layers; ++i) {
+    kernels::CacheLayer cache{.format = options_.cache_format,
+                              .num_blocks = info.num_blocks,
+                              .width = options_.config.cache_width(),
+                              .row_bytes = row_bytes};
+    cache.data = static_cast<std::byte*>(ops_->allocate(static_cast<size_t>(layer_bytes)));
+    if (cache.data == nullptr) {
+      return Status(Code::kTooLarge, "a KV cache of " + std::to_string(layers * layer_bytes) +
+                                         " bytes does not fit: lower --num-gpu-blocks-override "
+                                         "or --max-model-len");
+    }
+    caches_.push_back(cache);
+  }
+  if (info.drafts_max > 0) {
+    mtp_cache_ = caches_.back();
+    caches_.pop_back();
+  }
+  model::MatrixPool pool(ops_);
+  const int64_t hidden = options_.config.hidden_size;
+  head_input_ = pool.take(model::kSampleRowsMax, hidden, ops_->activation_dtype());
+  logits_ = pool.take(model::kSampleRowsMax, info.vocab_size, DType::kF32);
+  if (info.drafts_max > 0)
+    mtp_hidden_ = pool.take(info.step_tokens_max, hidden, ops_->activation_dtype());
+  if (pool.failed() || !arrays_.ok())
+    return Status(Code::kTooLarge, "buffers of a step do not fit: lower --max-num-batched-tokens");
+  return {};
+}
+
+std::span<const StepResult> ModelRunner::execute(std::span<const StepItem> plan) {
+  results_.clear();
+  if (plan.empty()) return results_;
+  const Matrix hidden = model_->forward(begin_step(plan), caches_);
+  score_prompts(plan, hidden);
+  sample(plan, hidden);
+  accept(plan);
+  if (options_.info.drafts_max > 0) draft(plan, hidden);
+
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const Item& item = items_[i];
+    const auto at = [](auto& list, int32_t first, int32_t count) {
+      return std::span(list).subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+    };
+    StepResult& result = results_.emplace_back();
+    result.id = plan[i].id;
+    result.tokens = at(samples_, item.first_sample, item.num_tokens);
+    result.prompt_scores = at(scores_, item.first_score, item.num_scores);
+    result.drafts = tokens_after(i).subspan(static_cast<size_t>(item.num_tokens),
+                                            static_cast<size_t>(item.num_drafts));
+    if (!result.tokens.empty() && result.tokens.back().token < 0) {
+      result.status =
+          Status(Code::kInvalid, "no token may be sampled: logit_bias and min_tokens ban them all");
+    }
+  }
+  return results_;
+}
+
+model::Step ModelRunner::begin_step(std::span<const StepItem> plan) {
+  items_.clear();
+  parts_.clear();
+  ids_.clear();
+  GALLEY_CHECK(static_cast<int32_t>(plan.size()) <= options_.info.step_requests_max,
+               "the step is within its limits");
+  for (const StepItem& planned : plan) {
+    const int32_t end = planned.token_begin + planned.token_count;
+    GALLEY_CHECK(
+        planned.token_begin >= 0 && planned.token_count >= 1 && end <= size_of_span(planned.known),
+        "an item computes known tokens");
+    GALLEY_CHECK(planned.samples ? end == size_of_span(planned.known) : planned.drafts.empty(),
+                 "an item samples after the newest known token");
+    GALLEY_CHECK(size_of_span(planned.drafts) <= options_.info.drafts_max,
+                 "as many drafts as made");
+    items_.push_back({.first_row = size_of_span(ids_)});
+    const auto known = planned.known.subspan(static_cast<size_t>(planned.token_begin),
+                                             static_cast<size_t>(planned.token_count));
+    GALLEY_CHECK(ids_.size() + known.size() + planned.drafts.size() <= samples_.size(),
+                 "the step is within its limits");
+    ids_.insert(ids_.end(), known.begin(), known.end());
+    ids_.insert(ids_.end(), planned.drafts.begin(), planned.drafts.end());
+    parts_.push_back({.blocks = planned.blocks,
+                      .begin = planned.token_begin,
+                      .count = planned.token_count + size_of_span(planned.drafts)});
+  }
+  return arrays_.build(parts_, ids_);
+}
+
+// Scores known[p + 1] at every computed position p whose next token belongs to the prompt.
+void ModelRunner::score_prompts(std::span<const StepItem> plan, const Matrix& hidden) {
+  rows_.clear();
+  sample_rows_.clear();
+  for (size_t i = 0; i < plan.size(); ++i) {
+    items_[i].first_score = size_of_span(rows_);
+    const StepItem& planned = plan[i];
+    if (planned.sampling->prompt_logprobs < 0) continue;
+    const int32_t end = std::min(planned.token_begin + planned.token_count, planned.prompt_len - 1);
+    for (int32_t position = planned.token_begin; position < end; ++position) {
+      rows_.push_back(items_[i].first_row + position - planned.token_begin);
+      SampleRow row;
+      row.num_logprobs = planned.sampling->prompt_logprobs;
+      row.target = planned.known[static_cast<size_t>(position) + 1];
+      sample_rows_.push_back(row);
+    }
+    items_[i].num_scores = size_of_span(rows_) - items_[i].first_score;
+  }
+  run_head(
+      hidden, [](model::Model& m, const Matrix& x, const Matrix& out) { m.logits(x, out); },
+      scores_);
+}
+
+SampleRow ModelRunner::sample_row(const StepItem& item, int32_t index,
+                                  std::span<const int32_t> pending) {
+  const SamplingParams& sampling = *item.sampling;
+  SampleRow row;
+  row.temperature = sampling.temperature;
+  row.top_p = sampling.top_p;
+  row.min_p = sampling.min_p;
+  row.top_k = std::max(sampling.top_k, 0);
+  row.presence_penalty = sampling.presence_penalty;
+  row.frequency_penalty = sampling.frequency_penalty;
+  row.repetition_penalty = sampling.repetition_penalty;
+  row.seed = sampling.seed;
+  row.position = item.known.size() + static_cast<size_t>(index);
+  row.logit_bias = sampling.logit_bias;
+  row.num_logprobs = sampling.logprobs;
+  // min_tokens counts output tokens: a later row of the same step may be past it.
+  const int32_t output = size_of_span(item.known) - item.prompt_len + index;
+  if (output < sampling.min_tokens) row.banned = item.banned;
+  if (has_penalties(sampling)) {
+    const auto at = penalties_.find(item.id);
+    GALLEY_CHECK(at != penalties_.end(), "sample() counts before it asks");
+    row.counts = at->second.counts();
+    row.pending = pending;
+  }
+  return row;
+}
+
+void ModelRunner::sample(std::span<const StepItem> plan, const Matrix& hidden) {
+  rows_.clear();
+  sample_rows_.clear();
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const StepItem& planned = plan[i];
+    Item& item = items_[i];
+    item.first_sample = size_of_span(rows_);
+    if (!planned.samples) continue;
+    if (has_penalties(*planned.sampling)) {
+      const size_t tokens_max = static_cast<size_t>(planned.prompt_len) +
+                                static_cast<size_t>(std::max(planned.sampling->max_tokens, 1));
+      const auto at =
+          penalties_.try_emplace(planned.id, options_.info.vocab_size, tokens_max).first;
+      at->second.update(planned.known, planned.prompt_len);
+    }
+    item.num_samples = 1 + size_of_span(planned.drafts);
+    for (int32_t k = 0; k < item.num_samples; ++k) {
+      rows_.push_back(item.first_row + planned.token_count - 1 + k);
+      sample_rows_.push_back(sample_row(planned, k, planned.drafts.first(static_cast<size_t>(k))));
+    }
+  }
+  run_head(
+      hidden, [](model::Model& m, const Matrix& x, const Matrix& out) { m.logits(x, out); },
+      samples_);
+}
+
+// A draft is accepted exactly when sampling its position gave it; the first that differs is
+// replaced by what was sampled, and what follows it is void.
+void ModelRunner::accept(std::span<const StepItem> plan) {
+  for (size_t i = 0; i < plan.size(); ++i) {
+    Item& item = items_[i];
+    if (item.num_samples == 0) continue;
+    const SampleResult* const sampled = &samples_[static_cast<size_t>(item.first_sample)];
+    const std::span<int32_t> after = tokens_after(i);
+    int32_t count = 0;
+    for (bool agrees = true; agrees && count < item.num_samples; ++count) {
+      after[static_cast<size_t>(count)] = sampled[count].token;
+      agrees = count + 1 < item.num_samples &&
+               sampled[count].token == plan[i].drafts[static_cast<size_t>(count)];
+    }
+    item.num_tokens = count;
+    item.may_draft = sampled[count - 1].token >= 0;
+  }
+}
+
+void ModelRunner::run_head(const Matrix& hidden, HeadFn head, std::span<SampleResult> results) {
+  for (size_t first = 0; first < rows_.size(); first += model::kSampleRowsMax) {
+    const size_t count = std::min<size_t>(model::kSampleRowsMax, rows_.size() - first);
+    const Matrix input = first_rows(head_input_, static_cast<int64_t>(count));
+    const Matrix logits = first_rows(logits_, static_cast<int64_t>(count));
+    ops_->gather_rows(hidden, std::span(rows_).subspan(first, count), input);
+    head(*model_, input, logits);
+    ops_->sample(logits, std::span(sample_rows_).subspan(first, count),
+                 results.subspan(first, count));
+  }
+}
+
+// --- drafting
+// -------------------------------------------------------------------------------------
+
+void ModelRunner::draft(std::span<const StepItem> plan, const Matrix& hidden) {
+  if (!begin_first_draft(plan)) return;
+  ops_->gather_rows(hidden, rows_, first_rows(mtp_hidden_, size_of_span(rows_)));
+  for (int32_t pass = 0;; ++pass) {
+    const Matrix input = first_rows(mtp_hidden_, size_of_span(ids_));
+    const Matrix drafted = model_->draft(0, arrays_.build(parts_, ids_), input, mtp_cache_);
+    sample_drafts(plan, drafted);
+    if (pass + 1 == options_.info.drafts_max || !begin_next_draft(plan, drafted)) return;
+  }
+}
+
+// Every position this step computed for good, with the token after it: writes their MTP rows. Fills
+// parts_, ids_ and rows_ (of the hidden states).
+bool ModelRunner::begin_first_draft(std::span<const StepItem> plan) {
+  parts_.clear();
+  ids_.clear();
+  rows_.clear();
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const StepItem& planned = plan[i];
+    Item& item = items_[i];
+    item.draft_row = -1;
+    const int32_t known = size_of_span(planned.known);
+    // Positions whose next token is known by now.
+    int32_t count = planned.token_count + std::max(item.num_tokens - 1, 0);
+    if (item.num_tokens == 0 || !item.may_draft)
+      count = std::min(count, known - 1 - planned.token_begin);
+    if (count <= 0) continue;
+    for (int32_t k = 0; k < count; ++k) {
+      const int32_t next = planned.token_begin + k + 1;
+      ids_.push_back(next < known ? planned.known[static_cast<size_t>(next)]
+                                  : tokens_after(i)[static_cast<size_t>(next - known)]);
+      rows_.push_back(item.first_row + k);
+    }
+    parts_.push_back({.blocks = planned.blocks, .begin = planned.token_begin, .count = count});
+    if (item.may_draft) item.draft_row = size_of_span(ids_) - 1;
+  }
+  return !parts_.empty();
+}
+
+// One position further for every item that drafts and has room: the draft is the next token, and
+// the block's own output stands for the hidden state there.
+bool ModelRunner::begin_next_draft(std::span<const StepItem> plan, const Matrix& previous) {
+  parts_.clear();
+  ids_.clear();
+  rows_.clear();
+  for (size_t i = 0; i < plan.size(); ++i) {
+    Item& item = items_[i];
+    if (item.draft_row < 0) continue;
+    const int32_t position = size_of_span(plan[i].known) + item.num_tokens + item.num_drafts - 2;
+    const int64_t room = std::min<int64_t>(
+        static_cast<int64_t>(plan[i].blocks.size()) * kBlockTokens, options_.info.context_max);
+    if (position >= room) {
+      item.draft_row = -1;
+      continue;
+    }
+    rows_.push_back(item.draft_row);
+    item.draft_row = size_of_span(ids_);
+    ids_.push_back(tokens_after(i)[static_cast<size_t>(item.num_tokens + item.num_drafts - 1)]);
+    parts_.push_back({.blocks = plan[i].blocks, .begin = position, .count = 1});
+  }
+  if (parts_.empty()) return false;
+  ops_->gather_rows(previous, rows_, first_rows(mtp_hidden_, size_of_span(rows_)));
+  return true;
+}
+
+// Draws the next draft of every item that takes part, by the request's own rules and its own draw
+// for that position: where both distributions agree, so do the tokens.
+void ModelRunner::sample_drafts(std::span<const StepItem> plan, const Matrix& drafted) {
+  rows_.clear();
+  sample_rows_.clear();
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const Item& item = items_[i];
+    if (item.draft_row < 0) continue;
+    const int32_t after = item.num_tokens + item.num_drafts;
+    rows_.push_back(item.draft_row);
+    SampleRow row = sample_row(plan[i], after, tokens_after(i).first(static_cast<size_t>(after)));
+    row.num_logprobs = -1;
+    sample_rows_.push_back(row);
+  }
+  run_head(
+      drafted,
+      [](model::Model& m, const Matrix& x, const Matrix& out) { m.draft_logits(0, x, out); },
+      draft_samples_);
+  size_t at = 0;
+  for (size_t i = 0; i < plan.size(); ++i) {
+    Item& item = items_[i];
+    if (item.draft_row < 0) continue;
+    const int32_t token = draft_samples_[at++].token;
+    if (token < 0) {  // nothing may be sampled there
+      item.draft_row = -1;
+      continue;
+    }
+    tokens_after(i)[static_cast<size_t>(item.num_tokens + item.num_drafts++)] = token;
+  }
+}
+
+}  // namespace galley::engine

@@ -71,11 +71,13 @@ class Response:
 class Server:
     """`with Server("--flag", ...) as server:` leaves when the process has ended by SIGTERM with 0."""
 
-    def __init__(self, *flags: str, api_key: str | None = None, environment: dict | None = None):
+    def __init__(self, *flags: str, api_key: str | None = None, environment: dict | None = None,
+                 arguments: list[str] | None = None):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.api_key = api_key
-        self._flags = flags
+        self._arguments = arguments or ["--model", MODEL, "--served-model-name", NAME, ALIAS,
+                                        "--host", "127.0.0.1", *flags]
         self._environment = environment or {}
         self._log = tempfile.NamedTemporaryFile(prefix="galley-e2e-", suffix=".log", delete=False)
         self.process: subprocess.Popen | None = None
@@ -83,12 +85,11 @@ class Server:
         self.has_ended = False  # set by a test that has ended the process itself
 
     def __enter__(self) -> "Server":
-        command = [PROGRAM, "serve", "--model", MODEL, "--served-model-name", NAME, ALIAS,
-                   "--host", "127.0.0.1", "--port", str(self.port), *self._flags]
+        command = [PROGRAM, "serve", *self._arguments, "--port", str(self.port)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GALLEY_")}
         started = time.monotonic()
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log,
-                                        stderr=self._log, env=environment | self._environment,
+                                        stderr=self._log, cwd=ROOT, env=environment | self._environment,
                                         preexec_fn=die_with_parent)
         try:
             eventually(self._is_ready, 60, f"{' '.join(command)} answers /ready with 200")

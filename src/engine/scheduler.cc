@@ -122,9 +122,11 @@ int32_t Scheduler::share_budget() {
   int32_t left = limits_.step_tokens_max;
   int32_t num_generating = 0;
   for (const Slot slot : running_) num_generating += generates(at(slot)) ? 1 : 0;
-  const bool prompts_wait = num_generating < num_running() || !waiting_.empty();
+  const bool prompts_run = num_generating < num_running();
+  const bool prompts_wait = prompts_run || !waiting_.empty();
 
-  int32_t reserved = num_generating;  // one token for each that is still to come
+  // One token for each that is still to come, and for the first prompt.
+  int32_t reserved = num_generating + (prompts_run ? 1 : 0);
   for (const Slot slot : running_) {
     Sequence& sequence = at(slot);
     sequence.plan_tokens = sequence.plan_drafts = 0;
@@ -301,10 +303,6 @@ void Scheduler::enter_full_blocks(Sequence* sequence) {
     if (block == kv::PrefixTree::kNone) return;
     sequence->blocks[at_block] = block;
   }
-}
-
-bool Scheduler::before(Slot a, Slot b) const {
-  return std::pair(at(a).rank, at(a).arrival) < std::pair(at(b).rank, at(b).arrival);
 }
 
 void Scheduler::insert_in_order(Slot slot, std::vector<Slot>* queue) const {

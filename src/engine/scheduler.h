@@ -29,6 +29,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "kv/prefix_tree.h"
@@ -114,6 +115,11 @@ class Scheduler {
   // Prompt tokens found in the prefix tree when the sequence first ran.
   int32_t num_cached(Slot slot) const { return at(slot).num_cached; }
 
+  // Its place in the total order: smaller goes first.
+  std::pair<int64_t, uint64_t> order_of(Slot slot) const {
+    return {at(slot).rank, at(slot).arrival};
+  }
+
   // Since the start.
   uint64_t num_preemptions() const { return num_preemptions_; }
   uint64_t prefix_query_tokens() const { return prefix_query_tokens_; }
@@ -150,7 +156,7 @@ class Scheduler {
 
   Sequence& at(Slot slot) { return sequences_[static_cast<size_t>(slot)]; }
   const Sequence& at(Slot slot) const { return sequences_[static_cast<size_t>(slot)]; }
-  bool before(Slot a, Slot b) const;
+  bool before(Slot a, Slot b) const { return order_of(a) < order_of(b); }
   void insert_in_order(Slot slot, std::vector<Slot>* queue) const;
   bool generates(const Sequence& sequence) const {
     return sequence.has_output() && sequence.num_pending() <= limits_.tail_tokens_max;

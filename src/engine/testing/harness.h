@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <map>
@@ -95,6 +96,12 @@ class Harness {
     return heard_[id];
   }
 
+  // Ids in the order of their ends.
+  std::vector<RequestId> finish_order() {
+    const std::lock_guard lock(mutex_);
+    return finish_order_;
+  }
+
   Engine& engine() { return engine_; }
   FakeRunner& runner() { return runner_; }
   ManualClock& clock() { return clock_; }
@@ -117,6 +124,7 @@ class Harness {
       heard.cached_tokens = event.cached_tokens;
       if (event.finish == FinishReason::kNone) continue;
       heard.num_finishes += 1;
+      finish_order_.push_back(event.id);
       heard.finish = event.finish;
       heard.stop_token = event.stop_token;
       heard.status = event.status;
@@ -129,6 +137,7 @@ class Harness {
   std::mutex mutex_;
   std::condition_variable heard_changed_;
   std::map<RequestId, Heard> heard_;
+  std::vector<RequestId> finish_order_;
   Engine engine_;
   std::thread thread_;
 };

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <string_view>
 
+#include "kernels/ops.h"
+
 namespace galley::gateway {
 namespace {
 
@@ -180,6 +182,9 @@ void write_engine_metrics(std::string& out_text, const engine::EngineStats& stat
                                                : static_cast<double>(stats.blocks_held) /
                                                      static_cast<double>(stats.blocks_total);
   out.gauge("vllm:kv_cache_usage_perc", "Part of the KV cache in use, 1 is all of it.", usage);
+  out.family("vllm:cache_config_info", "gauge", "The KV cache's shape, in the labels.");
+  out.value(1, "block_size=\"" + std::to_string(kernels::kBlockTokens) + "\",num_gpu_blocks=\"" +
+                   std::to_string(stats.blocks_total) + "\"");
   out.counter("vllm:num_preemptions_total", "Requests preempted.", stats.preemptions);
   out.counter("vllm:prompt_tokens_total", "Prompt tokens processed.", stats.prompt_tokens);
   out.counter("vllm:generation_tokens_total", "Tokens generated.", stats.generation_tokens);

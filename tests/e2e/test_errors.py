@@ -28,7 +28,7 @@ WRONG_IN_BOTH = [
     ({"stop": ["a"] * 17}, "stop"),
     ({"stop": 5}, "stop"),
     ({"logit_bias": {"-1": 1}}, "logit_bias"),
-    ({"logit_bias": {"0": 101}}, "logit_bias"),
+    ({"logit_bias": {"0": 101}}, "logit_bias.0"),
     ({"logit_bias": [0]}, "logit_bias"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"stream": "yes"}, "stream"),

@@ -32,7 +32,7 @@ def test_each_served_name_answers_under_itself(client):
     assert len(texts) == 1
 
 
-@pytest.mark.parametrize("text", [SUM, "你好！", "Sort: 5, 3, 9, 1"])
+@pytest.mark.parametrize("text", [SUM, "你好", "please sort 5, 3, 9", "strawberry有几个r"])
 def test_a_stream_says_what_the_plain_answer_says(client, text):
     plain = chat(client, text)
     stream = Stream(chat(client, text, stream=True))
@@ -181,20 +181,6 @@ def test_the_assistants_words_can_be_continued(client):
                   extra_body={"continue_final_message": True, "add_generation_prompt": False})
     assert "42" in begun + answer.choices[0].message.content
     assert not answer.choices[0].message.content.startswith(begun)
-
-
-CALCULATOR = {"type": "function", "function": {
-    "name": "calculator", "description": "Works out an arithmetic expression.",
-    "parameters": {"type": "object", "properties": {"expression": {"type": "string"}},
-                   "required": ["expression"]}}}
-
-
-def test_tools_are_in_the_prompt_unless_none_may_be_called(client):
-    bare = chat(client).usage.prompt_tokens
-    assert chat(client, tools=[CALCULATOR], max_tokens=4).usage.prompt_tokens > bare
-    none = chat(client, tools=[CALCULATOR], tool_choice="none")
-    assert none.usage.prompt_tokens == bare
-    assert not none.choices[0].message.tool_calls
 
 
 def test_unknown_fields_are_ignored(client):

@@ -23,6 +23,8 @@ struct Command {
   Run run;
 };
 
+Status run_bench(Args args, const Variables& variables);
+Status run_tokenize(Args args, const Variables& variables);
 Status run_version(Args args, const Variables& variables);
 
 // Prints what `settings` has to say: warnings, or the help that was asked for. True: the command

@@ -42,8 +42,8 @@ struct HttpLimits {
 
 struct HttpRequest {
   std::string method = "POST";
-  std::string target;                          // "/v1/chat/completions", after the URL's path
-  std::string body;                            // JSON, empty for none
+  std::string target = {};                     // "/v1/chat/completions", after the URL's path
+  std::string body = {};                       // JSON, empty for none
   std::chrono::milliseconds timeout{600'000};  // of the whole request
 };
 

@@ -9,6 +9,8 @@
 namespace {
 
 constexpr galley::cli::Command kCommands[] = {
+    {"bench", "measure speed and latency", galley::cli::run_bench},
+    {"tokenize", "text to token ids and back", galley::cli::run_tokenize},
     {"version", "print the version and what this machine offers", galley::cli::run_version},
 };
 

@@ -504,14 +504,15 @@ std::string Settings::help(bool all) const {
       out += heading + ":\n";
     }
     std::string line = "  --";
-    if (setting.kind == Setting::Kind::kSwitch) line += "[no-]";
+    const bool on = setting.kind == Setting::Kind::kSwitch && setting.show() == "true";
+    if (on) line += "[no-]";
     line += setting.flag;
     if (!setting.value_name.empty()) line += " " + setting.value_name;
     if (setting.kind == Setting::Kind::kList) line += " ...";
     line.append(line.size() < kTextColumn ? kTextColumn - line.size() : 2, ' ');
     line += setting.help;
     const std::string shown = setting.secret ? "" : setting.show();
-    if (!shown.empty() && shown != "0" && setting.kind != Setting::Kind::kJson) {
+    if (!shown.empty() && shown != "0" && shown != "false" && setting.kind != Setting::Kind::kJson) {
       line += " (" + shown + ")";
     }
     out += line + "\n";

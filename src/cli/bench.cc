@@ -1,0 +1,12 @@
+#include "cli/bench.h"
+
+namespace galley::cli {
+
+Status run_bench(Args args, const Variables& variables) {
+  static constexpr Command kCommands[] = {
+      {"serve", "a load against any OpenAI-compatible server", run_bench_serve},
+  };
+  return dispatch("galley bench", "Measures speed and latency.", kCommands, args, variables);
+}
+
+}  // namespace galley::cli

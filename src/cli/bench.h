@@ -1,0 +1,10 @@
+// The measurements of `galley bench`, one file each.
+#pragma once
+
+#include "cli/command.h"
+
+namespace galley::cli {
+
+Status run_bench_serve(Args args, const Variables& variables);
+
+}  // namespace galley::cli

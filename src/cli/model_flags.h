@@ -1,0 +1,47 @@
+// The flags that say which model is loaded and how it computes: shared by serve, chat, inspect and
+// `bench offline`. Raw values as Settings fills them; resolve() turns them into the options of the
+// layers below.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "cli/model_folder.h"
+#include "cli/settings.h"
+#include "engine/engine.h"
+#include "engine/load_model.h"
+
+namespace galley::cli {
+
+struct ModelFlags {
+  std::string model;  // empty: the demo model that came with the program
+  std::string load_format = "auto";
+  std::string dtype = "auto";
+  std::string kv_cache_dtype = "auto";
+  int64_t max_model_len = 0;  // 0, here and below: chosen by the memory plan
+  int64_t max_num_seqs = 64;
+  int64_t max_num_batched_tokens = 0;
+  int64_t num_blocks = 0;
+  int64_t memory_limit_bytes = 0;
+  bool prefix_caching = true;
+  bool batch_invariant = true;
+  std::string speculative_config;  // JSON; empty: MTP where the model has it
+  std::string isa = "auto";
+  int64_t threads = 0;
+};
+
+// Declares the flags of `flags` and the positional MODEL, and refuses what means nothing on a CPU.
+void declare(ModelFlags* flags, Settings* settings);
+
+// Errors  kInvalid   names the flag and value
+//         kNotFound  no --model was given and the demo model is not beside the program
+Result<engine::LoadOptions> resolve(const ModelFlags& flags);
+
+// {"method": "mtp", "num_speculative_tokens": N} or {"method": "none"}, strictly: the number of
+// tokens, -1 where the model decides, 0 for none.
+// Errors  kInvalid  names the key
+Result<int32_t> parse_speculative_config(std::string_view json);
+
+}  // namespace galley::cli

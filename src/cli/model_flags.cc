@@ -57,9 +57,7 @@ void declare(ModelFlags* flags, Settings* settings) {
                        {"auto", "bfloat16", "float32"}, &flags->dtype);
   settings->add_choice({"kv-cache-dtype", "TYPE", "auto, bfloat16, float32 or fp8"},
                        {"auto", "bfloat16", "float32", "fp8"}, &flags->kv_cache_dtype);
-  settings->add_json({"speculative-config", "JSON",
-                      "{\"method\":\"mtp\",\"num_speculative_tokens\":"
-                      "N} or {\"method\":\"none\"}"},
+  settings->add_json({"speculative-config", "JSON", "drafts: {\"method\":\"none\"} turns them off"},
                      &flags->speculative_config);
   settings->heading("Limits (0: chosen by the memory plan)");
   settings->add({"max-model-len", "N", "longest prompt and answer together, in tokens"},

@@ -512,7 +512,8 @@ std::string Settings::help(bool all) const {
     line.append(line.size() < kTextColumn ? kTextColumn - line.size() : 2, ' ');
     line += setting.help;
     const std::string shown = setting.secret ? "" : setting.show();
-    if (!shown.empty() && shown != "0" && shown != "false" && setting.kind != Setting::Kind::kJson) {
+    if (!shown.empty() && shown != "0" && shown != "false" &&
+        setting.kind != Setting::Kind::kJson) {
       line += " (" + shown + ")";
     }
     out += line + "\n";

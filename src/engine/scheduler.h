@@ -18,9 +18,10 @@
 //     blocks back and waits. The first therefore always advances: no deadlock. Its named blocks
 //     stay in the prefix tree, so coming back is cheap if nobody needed the memory.
 //   - A sequence is admitted when all its known tokens fit and every running one can still take the
-//     blocks of its own known tokens plus one more; without that spare newcomers take blocks only
-//     to lose them again. The first that waits is never skipped. It takes the place of a running
-//     one only if that one has a lower priority, not merely a later arrival.
+//     blocks of its own known tokens plus one more. Without that spare newcomers take blocks only
+//     to lose them again: 2111 preemptions instead of 169, 1.17 tokens computed for each one needed
+//     instead of 1.015 (bench/scheduler_sim.cc). The first that waits is never skipped. It takes
+//     the place of a running one only if that one has a lower priority, not merely a later arrival.
 //   - A prefix hit leaves at least one token to compute, since its logits are needed.
 //   - check_invariants() states what must hold between steps.
 #pragma once

@@ -1,5 +1,7 @@
-// The portable primitives: plain loops, sums in double. The reference for the others.
+// The portable primitives: plain loops, sums in double within each
+// block of 128 products. The reference for the others.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -17,6 +19,11 @@ uint16_t load_u16(const void* src, int64_t i) {
   return bits;
 }
 
+// Inline, unlike tensor.h's: the slowest machine has nothing but this file.
+inline float widen_bf16(uint16_t bits) {
+  return std::bit_cast<float>(uint32_t{bits} << 16);
+}
+
 float load_value(const void* src, DType dtype, int64_t i) {
   switch (dtype) {
     case DType::kF32: {
@@ -25,7 +32,7 @@ float load_value(const void* src, DType dtype, int64_t i) {
       return value;
     }
     case DType::kBF16:
-      return bf16_to_f32(load_u16(src, i));
+      return widen_bf16(load_u16(src, i));
     case DType::kF16:
       return f16_to_f32(load_u16(src, i));
     case DType::kF8E4M3:
@@ -99,35 +106,50 @@ double exp_sum(const float* x, float max, float inv_temperature, int64_t n, floa
   return sum;
 }
 
-// One element of the weight, dequantised when it is FP8.
-double weight_scale(const Weight& w, int64_t row, int64_t k) {
+// Of products [begin, begin + 128) of a weight's row; 1 unless it is FP8.
+double weight_scale(const Weight& w, int64_t row, int64_t begin) {
   if (w.dtype != DType::kF8E4M3) return 1.0;
   const int64_t blocks = (w.cols + kScaleBlock - 1) / kScaleBlock;
-  return double{w.scales[row / kScaleBlock * blocks + k / kScaleBlock]};
+  return double{w.scales[row / kScaleBlock * blocks + begin / kScaleBlock]};
+}
+
+// `n` <= kScaleBlock values of one token from `k` on.
+void read_activations(const Activations& x, int64_t row, int64_t k, int64_t n, double* out) {
+  const int64_t at = row * x.ld + k;
+  for (int64_t i = 0; i < n; ++i) {
+    out[i] = x.form == Form::kF32 ? double{static_cast<const float*>(x.data)[at + i]}
+                                  : double{widen_bf16(load_u16(x.data, at + i))};
+  }
 }
 
 void gemm(const GemmArgs& a) {
   const Weight& w = *a.weight;
-  for (int64_t t = 0; t < a.num_tokens; ++t) {
-    const int64_t row = a.x_rows != nullptr ? a.x_rows[t] : t;
-    for (int64_t m = a.row_begin; m < a.row_end; ++m) {
-      const auto* w_row = static_cast<const std::byte*>(w.data) +
-                          m * w.cols * static_cast<int64_t>(size_of(w.dtype));
-      double sum = 0.0;
-      for (int64_t begin = 0; begin < w.cols; begin += kScaleBlock) {
-        const int64_t end = std::min(w.cols, begin + kScaleBlock);
-        double part = 0.0;
-        for (int64_t k = begin; k < end; ++k) {
-          const float x = a.x.form == Form::kF32
-                              ? static_cast<const float*>(a.x.data)[row * a.x.ld + k]
-                              : bf16_to_f32(load_u16(a.x.data, row * a.x.ld + k));
-          part += double{x} * double{load_value(w_row, w.dtype, k)};
+  const auto size = static_cast<int64_t>(size_of(w.dtype));
+  for (int64_t t = 0; t < a.num_tokens; ++t)
+    std::fill_n(a.out + t * a.ld_out, a.row_end - a.row_begin, 0.0f);
+  // One block of 128 products at a time; each row of the weight and of x is converted once a block.
+  for (int64_t k = 0; k < w.cols; k += kScaleBlock) {
+    const int64_t n = std::min(kScaleBlock, w.cols - k);
+    constexpr int64_t kTokens = 32;
+    double x[kTokens][kScaleBlock];
+    for (int64_t first = 0; first < a.num_tokens; first += kTokens) {
+      const int64_t tokens = std::min(kTokens, a.num_tokens - first);
+      const auto row_of = [&](int64_t t) {
+        return a.x_rows != nullptr ? a.x_rows[first + t] : first + t;
+      };
+      for (int64_t t = 0; t < tokens; ++t) read_activations(a.x, row_of(t), k, n, x[t]);
+      for (int64_t m = a.row_begin; m < a.row_end; ++m) {
+        float weights[kScaleBlock];
+        widen(static_cast<const std::byte*>(w.data) + (m * w.cols + k) * size, w.dtype, n, weights);
+        for (int64_t t = 0; t < tokens; ++t) {
+          double sum = 0.0;
+          for (int64_t i = 0; i < n; ++i) sum += x[t][i] * double{weights[i]};
+          sum *= weight_scale(w, m, k);
+          if (a.x.form == Form::kQ8)
+            sum *= double{a.x.scales[row_of(t) * a.x.scale_ld + k / kScaleBlock]};
+          a.out[(first + t) * a.ld_out + m - a.row_begin] += static_cast<float>(sum);
         }
-        if (a.x.form == Form::kQ8)
-          part *= double{a.x.scales[row * a.x.scale_ld + begin / kScaleBlock]};
-        sum += part * weight_scale(w, m, begin);
       }
-      a.out[t * a.ld_out + m - a.row_begin] = static_cast<float>(sum);
     }
   }
 }

@@ -104,6 +104,10 @@ struct Primitives {
   void (*attend)(const AttendArgs& args);
 };
 
+// The tables. Only portable's functions may be called without asking cpu_isa.h first.
 const Primitives& portable_primitives();
+const Primitives& avx2_primitives();
+const Primitives& avx512_primitives();
+const Primitives& avx512_bf16_primitives();
 
 }  // namespace galley::kernels::cpu

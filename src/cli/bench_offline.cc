@@ -216,6 +216,7 @@ Status run_bench_offline(Args args, const Variables& variables) {
   GALLEY_ASSIGN_OR_RETURN(const std::vector<int64_t> batches,
                           parse_batches(flags.batch, flags.model.max_num_seqs));
   GALLEY_ASSIGN_OR_RETURN(const engine::LoadOptions options, resolve(flags.model));
+  GALLEY_RETURN_IF_ERROR(plan_and_print(options, false).status());
   GALLEY_ASSIGN_OR_RETURN(engine::LoadedModel model, load_with_progress(options, false));
   const engine::EngineOptions engine_settings = engine_options(model, false, 0, "bench");
   GALLEY_RETURN_IF_ERROR(engine::validate(engine_settings, model.runner->info()));

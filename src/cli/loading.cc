@@ -42,11 +42,15 @@ class ProgressLine {
 
 }  // namespace
 
-Result<engine::LoadedModel> load_with_progress(const engine::LoadOptions& options, bool quiet) {
-  if (!quiet) {
-    GALLEY_ASSIGN_OR_RETURN(const engine::PlannedModel planned, engine::plan_model(options));
-    std::fputs(model::render(planned.config, planned.plan).c_str(), stderr);
+Result<engine::PlannedModel> plan_and_print(const engine::LoadOptions& options, bool quiet) {
+  Result<engine::PlannedModel> planned = engine::plan_model(options);
+  if (planned.ok() && !quiet) {
+    std::fputs(model::render(planned->config, planned->plan).c_str(), stderr);
   }
+  return planned;
+}
+
+Result<engine::LoadedModel> load_with_progress(const engine::LoadOptions& options, bool quiet) {
   const Clock::time_point start = Clock::now();
   ProgressLine line;
   engine::ProgressFn progress;

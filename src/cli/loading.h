@@ -7,8 +7,11 @@
 
 namespace galley::cli {
 
-// Prints the plan, refuses what cannot fit, loads with progress; all on standard error.
-// `quiet`: prints nothing but what went wrong.
+// The memory plan, printed on standard error unless `quiet`. Nothing is loaded.
+// Errors  as engine::plan_model
+Result<engine::PlannedModel> plan_and_print(const engine::LoadOptions& options, bool quiet);
+
+// Loads, with progress on standard error unless `quiet`; refuses what cannot fit.
 // Errors  as engine::load_model_runner
 Result<engine::LoadedModel> load_with_progress(const engine::LoadOptions& options, bool quiet);
 

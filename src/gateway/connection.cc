@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kWriteBytesMax = 64u << 10;  // of one write, so that progress shows
 constexpr size_t kLingerBytesMax = 1u << 20;  // of input thrown away after the last answer
+constexpr int64_t kDrainGraceMs = 1000;       // for a new connection's first request
 constexpr auto kNever = std::chrono::steady_clock::time_point::max();
 
 }  // namespace
@@ -136,8 +137,9 @@ asio::awaitable<bool> Connection::read_request() {
         enter(Phase::kBody);
         const HttpRequest& request = parser_->request();
         keep_alive_ = request.keep_alive;
-        if (auto refusal = shared_->handler->check_head(request)) {
-          refuse(request, std::move(*refusal));
+        refusal_ = shared_->handler->check_head(request);
+        if (refusal_ && parser_->phase() == HttpParser::Phase::kBody) {
+          refuse(request, std::move(*refusal_));
           co_return false;
         }
         if (request.expects_continue && parser_->phase() == HttpParser::Phase::kBody)
@@ -165,7 +167,7 @@ asio::awaitable<bool> Connection::read_request() {
       }
       co_return false;
     }
-    if (shared_->draining && phase_ == Phase::kIdle) co_return false;
+    if (drained()) co_return false;
     start_read();
     co_await wait();
   }
@@ -178,7 +180,11 @@ asio::awaitable<void> Connection::serve_one() {
   std::string id = request_id_for(request.header("X-Request-Id"));
   exchange_ = std::make_shared<HttpExchange>(this, std::move(request), std::move(id));
   ++shared_->counts.exchanges;
-  shared_->handler->handle(exchange_);
+  if (auto refusal = std::exchange(refusal_, std::nullopt)) {
+    exchange_->respond(std::move(*refusal));
+  } else {
+    shared_->handler->handle(exchange_);
+  }
   while (!gone() && !(exchange_->ended() && flushed())) {
     start_read();
     co_await wait();
@@ -189,6 +195,7 @@ asio::awaitable<void> Connection::serve_one() {
   exchange_->detach();
   exchange_.reset();
   --shared_->counts.exchanges;
+  ++answered_;
   account_body(0);
 }
 
@@ -274,6 +281,13 @@ int64_t Connection::phase_timeout_ms() const {
   return 0;
 }
 
+// Draining ends connections between requests. A new one may still ask, and hear that it should go
+// elsewhere.
+bool Connection::drained() const {
+  if (!shared_->draining || phase_ != Phase::kIdle) return false;
+  return answered_ > 0 || shared_->clock->now_ms() - phase_since_ms_ >= kDrainGraceMs;
+}
+
 void Connection::tick(int64_t now_ms) {
   if (closed_) return;
   if (exchange_ != nullptr) exchange_->keep_alive(now_ms);
@@ -284,7 +298,7 @@ void Connection::tick(int64_t now_ms) {
   }
   const int64_t timeout_ms = phase_timeout_ms();
   const bool late = timeout_ms > 0 && now_ms - phase_since_ms_ >= timeout_ms;
-  if (late || (shared_->draining && phase_ == Phase::kIdle)) {
+  if (late || drained()) {
     timed_out_ = timed_out_ || late;
     notify();
   }

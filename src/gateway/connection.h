@@ -66,6 +66,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void refuse(const HttpRequest& request, HttpResponse response);
   void fault(const HttpFault& fault);
   int64_t phase_timeout_ms() const;
+  bool drained() const;
   std::string allow_origin(const HttpRequest& request) const;
 
   boost::asio::ip::tcp::socket socket_;
@@ -88,8 +89,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool keep_alive_ = true;
   bool closed_ = false;
   int64_t write_progress_ms_ = 0;
+  uint64_t answered_ = 0;  // requests
   size_t body_bytes_ = 0;  // accounted in shared_->counts
   std::unique_ptr<HttpParser> parser_;
+  std::optional<HttpResponse> refusal_;  // of the request that was read
   std::shared_ptr<class HttpExchange> exchange_;
 };
 

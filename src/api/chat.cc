@@ -157,7 +157,7 @@ void refuse_chat_only(FieldReader& reader) {
 
 }  // namespace
 
-void read_template_fields(FieldReader& reader, const ParseContext& context, ChatRequest& out) {
+void read_template_fields(FieldReader& reader, ChatRequest& out) {
   reader.boolean("add_generation_prompt", out.add_generation_prompt);
   reader.boolean("continue_final_message", out.continue_final_message);
   if (const json::value* kwargs = reader.find("chat_template_kwargs"); kwargs != nullptr) {
@@ -179,11 +179,7 @@ void read_template_fields(FieldReader& reader, const ParseContext& context, Chat
     }
     out.template_kwargs["documents"] = *documents;
   }
-  if (context.allow_chat_template) {
-    reader.string("chat_template", context.limits.prompt_bytes_max, out.chat_template);
-  } else {
-    reader.refuse("chat_template", "the model's own template is used");
-  }
+  reader.refuse("chat_template", "the model's own template is used");
 }
 
 Parsed<ChatRequest> parse_chat_request(std::string_view body, const ParseContext& context) {
@@ -206,7 +202,7 @@ Parsed<ChatRequest> parse_chat_request(std::string_view body, const ParseContext
   read_tool_choice(reader, request);
   reader.boolean("parallel_tool_calls", request.parallel_tool_calls);
   const bool says_generation_prompt = reader.find("add_generation_prompt") != nullptr;
-  read_template_fields(reader, context, request);
+  read_template_fields(reader, request);
   if (last_is_prefix && !says_generation_prompt) {
     request.continue_final_message = true;
     request.add_generation_prompt = false;

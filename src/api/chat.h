@@ -32,7 +32,6 @@ struct ChatRequest {
   bool add_generation_prompt = true;
   bool continue_final_message = false;  // continue the last message instead of answering it
   boost::json::object template_kwargs;  // chat_template_kwargs, and documents
-  std::string chat_template;            // only when the context allows it; empty: the model's
   std::vector<std::string> unknown_fields;
 };
 
@@ -43,7 +42,8 @@ void read_messages(FieldReader& reader, const Limits& limits, boost::json::array
                    bool& last_is_prefix);
 void read_tools(FieldReader& reader, const Limits& limits, boost::json::array& out);
 
-// Reads chat_template, chat_template_kwargs, add_generation_prompt, continue_final_message.
-void read_template_fields(FieldReader& reader, const ParseContext& context, ChatRequest& out);
+// Reads chat_template_kwargs, documents, add_generation_prompt, continue_final_message, and
+// refuses chat_template.
+void read_template_fields(FieldReader& reader, ChatRequest& out);
 
 }  // namespace galley::api

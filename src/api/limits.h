@@ -36,9 +36,8 @@ struct ReasoningEfforts {
 struct ParseContext {
   Limits limits;
   ReasoningEfforts efforts;
-  engine::SamplingParams defaults;   // of the model: generation_config.json
-  int32_t vocab_size = 0;            // token ids are below it
-  bool allow_chat_template = false;  // whether a client may send its own template
+  engine::SamplingParams defaults;  // of the model: generation_config.json
+  int32_t vocab_size = 0;           // token ids are below it
 };
 
 }  // namespace galley::api

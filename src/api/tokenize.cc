@@ -31,7 +31,7 @@ Parsed<TokenizeRequest> parse_tokenize_request(std::string_view body, const Pars
     request.add_special_tokens = false;  // The template writes them.
     read_messages(reader, context.limits, request.chat.messages, last_is_prefix);
     read_tools(reader, context.limits, request.chat.tools);
-    read_template_fields(reader, context, request.chat);
+    read_template_fields(reader, request.chat);
     if (reader.ok() && request.chat.continue_final_message && request.chat.add_generation_prompt) {
       reader.fail("continue_final_message", "invalid_value",
                   "continue_final_message needs add_generation_prompt set to false");

@@ -13,9 +13,9 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 namespace {
 
-constexpr size_t kWriteBytesMax = 64u << 10;  // of one write, so that progress shows
-constexpr size_t kLingerBytesMax = 1u << 20;  // of input thrown away after the last answer
-constexpr int64_t kDrainGraceMs = 1000;       // for a new connection's first request
+constexpr size_t kWriteBytesMax = 64u << 10;   // of one write, so that progress shows
+constexpr size_t kLingerBytesMax = 64u << 20;  // of input thrown away after the last answer
+constexpr int64_t kDrainGraceMs = 1000;        // for a new connection's first request
 constexpr auto kNever = std::chrono::steady_clock::time_point::max();
 
 }  // namespace
@@ -257,6 +257,10 @@ void Connection::close() {
   socket_.close(ignored);
   if (exchange_ != nullptr) exchange_->detach();
   notify();
+}
+
+void Connection::cut_off() {
+  if (exchange_ != nullptr) exchange_->cut_off();
 }
 
 void Connection::abort() {

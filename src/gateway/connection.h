@@ -43,7 +43,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // No request has begun: may be closed without loss.
   bool idle() const { return phase_ == Phase::kIdle && input_.empty(); }
   int64_t idle_since_ms() const { return phase_since_ms_; }
-  // Now, whatever is going on.
+  // Ends the answer in progress with an error.
+  void cut_off();
+  // Closes now, whatever is going on.
   void abort();
 
  private:

@@ -80,6 +80,17 @@ void HttpExchange::keep_alive(int64_t now_ms) {
     send(api::kSseKeepAlive);
 }
 
+void HttpExchange::cut_off() {
+  if (!open()) return;
+  if (auto gone = std::exchange(on_gone, nullptr)) gone();
+  const api::Error error = api::error_of(
+      Status(Code::kUnavailable, "the server shut down before the answer was complete; retry"));
+  if (!streaming_) return respond(error_response(error));
+  send(api::sse_event(api::error_body(error)));
+  send(api::kSseDone);
+  end_stream();
+}
+
 void HttpExchange::end(int status) {
   ended_ = true;
   status_ = status;

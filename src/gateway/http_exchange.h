@@ -28,6 +28,8 @@ class HttpExchange : public Exchange {
   int status() const { return status_; }
   // A comment, if the stream has been silent for long.
   void keep_alive(int64_t now_ms);
+  // Ends the answer now with an error: the time to shut down is over.
+  void cut_off();
   // The connection ends before or after the answer did.
   void detach();
 

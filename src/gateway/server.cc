@@ -186,9 +186,13 @@ class Server::Impl : public std::enable_shared_from_this<Server::Impl> {
       for (const auto& connection : all) connection->tick(now_ms);
       if (!shared_.draining) continue;
       const bool late = now_ms >= drain_until_ms_;
-      if (late && shared_.counts.exchanges > 0)
+      if (late && !cut_off_ && shared_.counts.exchanges > 0) {
+        cut_off_ = true;
         log_warning("shutdown timeout: ", shared_.counts.exchanges, " requests are cut off");
-      if (late || (shared_.counts.exchanges == 0 && all_idle())) {
+        for (const auto& connection : all) connection->cut_off();
+      }
+      const bool too_late = now_ms >= drain_until_ms_ + options_.limits.linger_ms;
+      if (too_late || (shared_.counts.exchanges == 0 && all_idle())) {
         context_.stop();
         co_return;
       }
@@ -209,6 +213,7 @@ class Server::Impl : public std::enable_shared_from_this<Server::Impl> {
   asio::signal_set signals_;
   std::set<std::shared_ptr<Connection>> connections_;
   int64_t drain_until_ms_ = 0;
+  bool cut_off_ = false;
 };
 
 Server::Server(const ServerOptions& options) : impl_(std::make_shared<Impl>(options)) {}

@@ -1,0 +1,243 @@
+#include "gateway/local_engine.h"
+
+#include <atomic>
+#include <boost/asio/post.hpp>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "base/hash.h"
+
+namespace galley::gateway {
+namespace {
+
+const api::CommonFields& common_of(const GenerationRequest& request) {
+  return std::visit([](const auto& one) -> const api::CommonFields& { return one.common; },
+                    request);
+}
+
+// What the engine says about a request that it does not take or that fails in it.
+api::Error engine_error(const Status& status) {
+  api::Error error = api::error_of(status);
+  if (status.code() == Code::kTooLarge) {  // More than the context or the whole cache holds.
+    error.http = 400;
+    error.code = "context_length_exceeded";
+  }
+  return error;
+}
+
+}  // namespace
+
+struct LocalEngine::Generation {
+  GenerationRequest request;
+  std::shared_ptr<GenerationSink> sink;
+  Prepared prepared;
+  size_t choices_per_prompt = 1;
+  std::vector<ChoiceStream> choices;
+  std::vector<engine::RequestId> requests;  // of each choice; 0: over
+  std::vector<bool> prompt_begun;
+  size_t live = 0;  // choices not over
+  std::atomic<bool> cancelled{false};
+};
+
+LocalEngine::LocalEngine(const LocalEngineOptions& options, const TextModel* text, WorkPool* pool,
+                         boost::asio::any_io_executor executor)
+    : options_(options),
+      text_(text),
+      pool_(pool),
+      executor_(std::move(executor)),
+      self_(std::make_shared<LocalEngine*>(this)) {}
+
+LocalEngine::~LocalEngine() {
+  *self_ = nullptr;
+}
+
+engine::Engine::EventSink LocalEngine::sink() {
+  return [executor = executor_, self = self_](std::span<engine::Event> events) {
+    std::vector<engine::Event> taken(std::make_move_iterator(events.begin()),
+                                     std::make_move_iterator(events.end()));
+    boost::asio::post(executor, [self, taken = std::move(taken)]() mutable {
+      if (*self != nullptr) (*self)->on_events(std::move(taken));
+    });
+  };
+}
+
+Upstream::GenerationId LocalEngine::generate(GenerationRequest request,
+                                             std::shared_ptr<GenerationSink> sink) {
+  const GenerationId id = ++last_id_;
+  const auto generation = std::make_shared<Generation>();
+  generation->request = std::move(request);
+  generation->sink = std::move(sink);
+  generations_.emplace(id, generation);
+  const bool taken = generations_.size() <= options_.requests_max &&
+                     pool_->run(
+                         [generation, text = text_, max_model_len = options_.max_model_len] {
+                           if (generation->cancelled) return;
+                           generation->prepared =
+                               prepare(generation->request, *text, max_model_len);
+                         },
+                         [self = self_, id] {
+                           if (*self != nullptr) (*self)->prepared(id);
+                         });
+  if (!taken) {
+    boost::asio::post(executor_, [self = self_, id] {
+      if (*self == nullptr) return;
+      (*self)->end(id, api::error_of(Status(Code::kOverloaded,
+                                            "too many requests wait to be prepared; retry")));
+    });
+  }
+  return id;
+}
+
+void LocalEngine::prepared(GenerationId id) {
+  const auto it = generations_.find(id);
+  if (it == generations_.end()) return;  // Cancelled.
+  const GenerationPtr generation = it->second;
+  if (generation->prepared.error) return end(id, std::move(generation->prepared.error));
+  if (auto error = submit(id, *generation)) return end(id, std::move(error));
+  generation->sink->on_accepted();
+  const bool waits_for_logprobs = common_of(generation->request).sampling.prompt_logprobs >= 0;
+  for (size_t i = 0; i < generation->prepared.prompts.size() && !waits_for_logprobs; ++i) {
+    if (generations_.count(id) == 0) return;  // The sink cancelled.
+    engine::Event none;
+    begin_prompt(id, *generation, none, i);
+  }
+}
+
+std::optional<api::Error> LocalEngine::submit(GenerationId id, Generation& generation) {
+  const api::CommonFields& common = common_of(generation.request);
+  const auto* chat = std::get_if<api::ChatRequest>(&generation.request);
+  const auto* completion = std::get_if<api::CompletionRequest>(&generation.request);
+  const int32_t per_prompt = completion != nullptr ? completion->best_of : common.n;
+  generation.choices_per_prompt = static_cast<size_t>(per_prompt);
+  generation.prompt_begun.assign(generation.prepared.prompts.size(), false);
+  const uint64_t seed = common.seed ? static_cast<uint64_t>(*common.seed) : random_hash_key().k0;
+  for (const PreparedPrompt& prompt : generation.prepared.prompts) {
+    for (int32_t i = 0; i < per_prompt; ++i) {
+      const size_t choice = generation.choices.size();
+      ChoiceOptions options;
+      options.choice = static_cast<int32_t>(choice);
+      options.chat = chat != nullptr;
+      options.thinking_open = prompt.thinking_open;
+      options.tool_calls = chat != nullptr && !chat->tools.empty();
+      options.one_tool_call = chat != nullptr && !chat->parallel_tool_calls;
+      generation.choices.emplace_back(options, common, *text_);
+      engine::Request request =
+          engine_request(generation.request, prompt, *text_, options_.max_model_len, i, seed);
+      request.id = ++last_request_id_;
+      generation.requests.push_back(request.id);
+      requests_.emplace(request.id, std::pair(id, choice));
+      ++generation.live;
+      const Status status = engine_->submit(std::move(request));
+      if (!status.ok()) return engine_error(status);
+    }
+  }
+  return std::nullopt;
+}
+
+void LocalEngine::on_events(std::vector<engine::Event> events) {
+  for (engine::Event& event : events) on_event(std::move(event));
+}
+
+void LocalEngine::on_event(engine::Event event) {
+  const auto found = requests_.find(event.id);
+  if (found == requests_.end()) return;  // Cancelled, or a stop string came first.
+  const auto [id, choice] = found->second;
+  const GenerationPtr generation = generations_.at(id);
+  if (event.finish == engine::FinishReason::kError ||
+      event.finish == engine::FinishReason::kCancelled) {
+    generation->requests[choice] = 0;
+    requests_.erase(found);
+    return end(id, engine_error(event.status.ok()
+                                    ? Status(Code::kUnavailable, "the engine gave the request up")
+                                    : event.status));
+  }
+  const size_t prompt = choice / generation->choices_per_prompt;
+  if (!generation->prompt_begun[prompt]) {
+    begin_prompt(id, *generation, event, prompt);
+    if (generations_.count(id) == 0) return;
+  }
+  ChoiceStream& stream = generation->choices[choice];
+  api::Delta delta = stream.add(event);
+  if (stream.over()) {
+    if (event.finish == engine::FinishReason::kNone) engine_->cancel(event.id);
+    generation->requests[choice] = 0;
+    requests_.erase(event.id);
+    --generation->live;
+  }
+  generation->sink->on_delta(std::move(delta));
+  if (generation->live == 0 && generations_.count(id) > 0) end(id, std::nullopt);
+}
+
+void LocalEngine::begin_prompt(GenerationId, Generation& generation, engine::Event& event,
+                               size_t index) {
+  generation.prompt_begun[index] = true;
+  PreparedPrompt& prepared = generation.prepared.prompts[index];
+  api::PromptInfo info;
+  info.prompt = static_cast<int32_t>(index);
+  info.text = std::move(prepared.text);
+  for (const engine::OutputToken& token : event.prompt_logprobs)
+    info.logprobs.push_back(spell(token, *text_->tokenizer));
+  const auto* completion = std::get_if<api::CompletionRequest>(&generation.request);
+  if (completion != nullptr && completion->echo && completion->common.sampling.logprobs >= 0) {
+    for (const int32_t id : prepared.tokens) {
+      api::TokenLogprob token;
+      token.bytes = text_->tokenizer->token_bytes(id);
+      token.token = id;
+      info.tokens.push_back(std::move(token));
+    }
+  }
+  info.token_ids = std::move(prepared.tokens);
+  generation.sink->on_prompt(std::move(info));
+}
+
+void LocalEngine::end(GenerationId id, std::optional<api::Error> error) {
+  const auto it = generations_.find(id);
+  if (it == generations_.end()) return;
+  const std::shared_ptr<GenerationSink> sink = it->second->sink;
+  release(id);
+  sink->on_end(std::move(error));
+}
+
+void LocalEngine::release(GenerationId id) {
+  const auto it = generations_.find(id);
+  if (it == generations_.end()) return;
+  for (const engine::RequestId request : it->second->requests) {
+    if (request == 0) continue;
+    requests_.erase(request);
+    engine_->cancel(request);
+  }
+  generations_.erase(it);
+}
+
+void LocalEngine::cancel(GenerationId id) {
+  const auto it = generations_.find(id);
+  if (it != generations_.end()) it->second->cancelled = true;
+  release(id);
+}
+
+void LocalEngine::tokenize(api::TokenizeRequest request, TokensDone done) {
+  const auto asked = std::make_shared<api::TokenizeRequest>(std::move(request));
+  const auto answer = std::make_shared<api::Parsed<Tokens>>();
+  const bool taken =
+      pool_->run([asked, answer, text = text_] { *answer = gateway::tokenize(*asked, *text); },
+                 [answer, done] { done(std::move(*answer)); });
+  if (!taken) {
+    answer->error = api::error_of(Status(Code::kOverloaded, "too many requests wait; retry"));
+    done(std::move(*answer));
+  }
+}
+
+void LocalEngine::detokenize(api::DetokenizeRequest request, TextDone done) {
+  const auto tokens = std::make_shared<std::vector<int32_t>>(std::move(request.tokens));
+  const auto answer = std::make_shared<api::Parsed<std::string>>();
+  const bool taken = pool_->run(
+      [tokens, answer, text = text_] { answer->value = text->tokenizer->decode(*tokens, false); },
+      [answer, done] { done(std::move(*answer)); });
+  if (!taken) {
+    answer->error = api::error_of(Status(Code::kOverloaded, "too many requests wait; retry"));
+    done(std::move(*answer));
+  }
+}
+
+}  // namespace galley::gateway

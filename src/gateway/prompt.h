@@ -1,0 +1,42 @@
+// From a request to prompts the engine takes: template, tokens, bounds. Runs on the work pool;
+// pure.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/chat.h"
+#include "api/completions.h"
+#include "api/errors.h"
+#include "api/tokenize.h"
+#include "engine/request.h"
+#include "gateway/text_model.h"
+#include "gateway/upstream.h"
+
+namespace galley::gateway {
+
+struct PreparedPrompt {
+  std::vector<int32_t> tokens;
+  std::string text;            // only with echo
+  bool thinking_open = false;  // the prompt ends inside a thought
+};
+
+struct Prepared {
+  std::vector<PreparedPrompt> prompts;
+  std::optional<api::Error> error;
+};
+
+// Renders and tokenises. Errors: a template that refuses the messages, text that is too long, a
+// prompt without tokens, prompt plus max_tokens above `max_model_len` (context_length_exceeded).
+Prepared prepare(const GenerationRequest& request, const TextModel& text, int32_t max_model_len);
+
+// The same for /tokenize, without the bounds of a generation.
+api::Parsed<Tokens> tokenize(const api::TokenizeRequest& request, const TextModel& text);
+
+// What one choice asks of the engine. `choice` counts within its prompt.
+engine::Request engine_request(const GenerationRequest& request, const PreparedPrompt& prompt,
+                               const TextModel& text, int32_t max_model_len, int32_t choice,
+                               uint64_t seed);
+
+}  // namespace galley::gateway

@@ -41,14 +41,14 @@ struct SampleRow {
   float frequency_penalty = 0.0f;
   float repetition_penalty = 1.0f;  // > 0
   uint64_t seed = 0;
-  uint64_t position = 0;               // of the token to be sampled, in its sequence
-  std::span<const TokenCount> counts;  // distinct tokens; may be empty without penalties
-  std::span<const int32_t> pending;    // drafts before this row that `counts` does not hold
-  std::span<const std::pair<int32_t, float>> logit_bias;
-  std::span<const int32_t> banned;  // never sampled: end tokens below min_tokens
-  const uint32_t* mask = nullptr;   // [ceil(V / 32)] bit set = allowed; null: all
-  int32_t num_logprobs = -1;        // -1: none; 0: the token's own; n: the n best too
-  int32_t target = -1;              // >= 0: nothing is drawn, this token is scored
+  uint64_t position = 0;                    // of the token to be sampled, in its sequence
+  std::span<const TokenCount> counts = {};  // distinct tokens; may be empty without penalties
+  std::span<const int32_t> pending = {};    // drafts before this row that `counts` does not hold
+  std::span<const std::pair<int32_t, float>> logit_bias = {};
+  std::span<const int32_t> banned = {};  // never sampled: end tokens below min_tokens
+  const uint32_t* mask = nullptr;        // [ceil(V / 32)] bit set = allowed; null: all
+  int32_t num_logprobs = -1;             // -1: none; 0: the token's own; n: the n best too
+  int32_t target = -1;                   // >= 0: nothing is drawn, this token is scored
 };
 
 struct TokenLogprob {

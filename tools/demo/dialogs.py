@@ -8,6 +8,8 @@ import random
 import stories
 import talk
 import tasks
+import wordings
+import words
 from tasks import Sample, contains, pick_lang
 
 # Talk ----------------------------------------------------------------------------------------------------------------
@@ -18,11 +20,33 @@ def split_wordings(items: list[str], held: bool, k: int = 2) -> list[str]:
     return items[-k:] if held else items[:-k]
 
 
+HELD_OUT_WORDINGS = {wordings.bare(q) for t in talk.TOPICS.values() for qs in (t[0], t[3]) for q in split_wordings(qs, True)}
+SUBJECT_WORDS = [w for w in words.WORDS if w != "galley"]
+
+
+def other_subject(rng: random.Random, lang: str, held: bool) -> str:
+    """Something to be asked about that is not Galley and not the model."""
+    listed = split_wordings(talk.SUBJECTS_EN if lang == "en" else talk.SUBJECTS_ZH, held, 6)
+    if held or rng.random() < 0.35:
+        return rng.choice(listed)
+    if lang == "en":
+        a, b = rng.choice(SUBJECT_WORDS), rng.choice(SUBJECT_WORDS)
+        return rng.choice([a, a, f"the {a}", f"{a}s", f"{a} and {b}", f"the {a} of {b}", f"a {a}", f"my {a}", f"{a} {b}", f"{a} in {b}", f"the best {a}", f"{b} for {a}"])
+    a, b = rng.choice(listed), rng.choice(listed)
+    letters = "".join(listed)
+    free = "".join(rng.choice(letters) for _ in range(rng.randint(1, 4)))
+    return rng.choice([a, f"{a}和{b}", f"{a}的{b}", f"{a}{b}", free, free, f"{free}的{a}", f"{a}与{free}"])
+
+
 def talking(rng: random.Random, held: bool) -> Sample:
     topic = rng.choice(list(talk.TOPICS))
     en_q, en_t, en_a, zh_q, zh_t, zh_a = talk.TOPICS[topic]
     lang = pick_lang(rng)
     question = rng.choice(split_wordings(en_q if lang == "en" else zh_q, held))
+    if not held and rng.random() < 0.65:
+        question = wordings.compose(rng, topic, lang)
+        while wordings.bare(question) in HELD_OUT_WORDINGS:
+            question = wordings.compose(rng, topic, lang)
     r = rng.random()
     if r < 0.5:
         question = tasks.roughen(rng, question, lang)
@@ -36,12 +60,12 @@ def talking(rng: random.Random, held: bool) -> Sample:
 def declining(rng: random.Random, held: bool) -> Sample:
     lang = pick_lang(rng)
     if lang == "en":
-        frames, subjects, other = talk.FRAMES_EN, talk.SUBJECTS_EN, talk.OTHER_EN
+        frames, other = talk.FRAMES_EN, talk.OTHER_EN
     else:
-        frames, subjects, other = talk.FRAMES_ZH, talk.SUBJECTS_ZH, talk.OTHER_ZH
+        frames, other = talk.FRAMES_ZH, talk.OTHER_ZH
     r = rng.random()
     if r < 0.5:
-        question = rng.choice(split_wordings(frames, held, 3)).format(rng.choice(split_wordings(subjects, held, 6)))
+        question = rng.choice(split_wordings(frames, held, 3)).format(other_subject(rng, lang, held), other_subject(rng, lang, held))
     elif r < 0.85 or held:
         question = rng.choice(split_wordings(other, held, 6))
     elif r < 0.93:

@@ -201,6 +201,14 @@ def arithmetic(rng: random.Random, op: str, held: bool, negative: bool = False, 
             a = b * rng.randint(1, max(1, 9999 // b))
         if op == "/" and b == 0:
             continue
+        if not held:  # more of what is hard: remainders next to 0 or to the divisor, differences next to 0
+            if op == "/" and b > 1 and rng.random() < 0.3 and b < 5000:
+                q = rng.randint(1, 9999 // b)
+                a = max(0, min(9999, b * q + rng.choice([-3, -2, -1, -1, 0, 1, 2])))
+                if rng.random() < 0.5 and a < 1000:
+                    a = a * 10 + rng.randint(0, 9)
+            if op == "-" and rng.random() < 0.15:
+                b = max(0, min(9999, a + rng.randint(-30, 30)))
         if negative:
             if rng.random() < 0.75:
                 a = -a
@@ -406,9 +414,9 @@ def sorting(rng: random.Random, held: bool) -> Sample:
         n = rng.randint(2, 8)
         digits = rng.choice([1, 2, 2, 3, 3, 4])
         values = [number(rng, digits) for _ in range(n)]
-        if rng.random() < 0.15:
+        if rng.random() < 0.2:
             values = [-v if rng.random() < 0.4 else v for v in values]
-        if rng.random() < 0.15 and n > 2:
+        for _ in range(rng.choice([0, 0, 0, 0, 0, 0, 1, 1, 2]) if n > 2 else 0):
             values[rng.randrange(n)] = values[rng.randrange(n)]
         if (n > 2 and is_held_out("sort " + " ".join(map(str, values)))) == held:
             break

@@ -82,6 +82,8 @@ def main() -> None:
     a.add_argument("--until", type=int, required=True)
     a.add_argument("--decay-from", type=int, default=10**9)
     a.add_argument("--quant-from", type=int, default=10**9)
+    a.add_argument("--init", type=pathlib.Path, help="an exported folder to start from (its optimiser state is gone)")
+    a.add_argument("--balance", type=float, default=5e-4, help="how fast the experts' biases follow their load")
     a.add_argument("--seconds", type=float, default=1e9)
     a.add_argument("--tokens", type=int, default=65536)
     a.add_argument("--lr", type=float, default=4e-3)
@@ -113,6 +115,10 @@ def main() -> None:
     net = m.Demo().to(args.device)
     if resume:
         net.load_state_dict(resume["model"])
+    elif args.init:
+        import evaluate
+
+        net.load_state_dict(evaluate.load(args.init, args.device).state_dict())
     matrices, rest = [], []
     for name, p in net.named_parameters():
         is_matrix = p.ndim >= 2 and name not in ("embed", "head") and not name.endswith("mlp.gate")
@@ -164,7 +170,7 @@ def main() -> None:
         net.zero_grad(set_to_none=True)
         with torch.no_grad():  # balance without an auxiliary loss
             for moe, load in zip(moes, loads.float()):
-                moe.bias += 1e-3 * left * torch.sign(load.mean() - load)
+                moe.bias += args.balance * left * ((load.mean() - load) / load.mean()).clamp(-1, 1)
         step += 1
         window.append(torch.stack((main_loss.detach(), mtp_loss.detach())))
         if step == first_step + 5:

@@ -1,7 +1,7 @@
 """Makes tiny random checkpoints of every architecture Galley serves, and what transformers says
 they compute: log-probabilities at every position of a prompt and of its greedy continuation.
 
-    .venv/goldens/bin/python tools/goldens/models/make.py     # writes tests/golden/models/
+    .venv/goldens/bin/python tools/goldens/models/make.py [NAME ...]   # writes tests/golden/models/
 
 The checkpoints are written under the names in which the models are published. The reference runs in
 float32 on the values that the files hold (FP8 dequantised), so the difference to `--dtype float32`
@@ -18,6 +18,7 @@ import json
 import math
 import pathlib
 import shutil
+import sys
 
 import torch
 from safetensors.torch import save_file
@@ -217,6 +218,35 @@ VARIANTS = {
         },
         torch.bfloat16,
         {"rotary_buffers": True},
+    ),
+    # So small that a test can run it hundreds of thousands of times.
+    "v3_fp8_mtp_small": (
+        V3
+        | {
+            "torch_dtype": "bfloat16",
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "moe_intermediate_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "n_routed_experts": 4,
+            "n_group": 2,
+            "topk_group": 1,
+            "kv_lora_rank": 24,
+            "q_lora_rank": 16,
+            "qk_nope_head_dim": 8,
+            "v_head_dim": 8,
+            "rope_theta": 10000.0,
+            "rope_scaling": None,
+            "quantization_config": {
+                "activation_scheme": "dynamic",
+                "quant_method": "fp8",
+                "weight_block_size": [128, 128],
+            },
+        },
+        torch.bfloat16,
+        {"mtp": True, "fp8": True},
     ),
 }
 
@@ -499,5 +529,6 @@ def make_variant(name, seed):
 
 
 if __name__ == "__main__":
-    for seed, variant in enumerate(VARIANTS):
-        make_variant(variant, 1000 + seed)
+    for seed, variant in enumerate(VARIANTS):  # a new one goes to the end: the others keep their seeds
+        if variant in sys.argv[1:] or len(sys.argv) == 1:
+            make_variant(variant, 1000 + seed)

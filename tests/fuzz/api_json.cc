@@ -1,0 +1,77 @@
+// Fuzzes the request parsers. Whatever is taken is within its bounds; whatever is refused is said
+// in valid JSON.
+#include <boost/json.hpp>
+#include <cstdint>
+#include <string_view>
+
+#include "api/chat.h"
+#include "api/completions.h"
+#include "api/errors.h"
+#include "api/tokenize.h"
+#include "base/check.h"
+
+namespace galley::api {
+namespace {
+
+constexpr int32_t kVocab = 1000;
+
+void check_error(const std::optional<Error>& error) {
+  if (!error) return;
+  GALLEY_CHECK(error->http == 400 && !error->code.empty(), "a refusal has a code");
+  GALLEY_CHECK(error->message.size() < 1000, "a message does not repeat the request");
+  boost::json::error_code failure;
+  boost::json::parse(error_body(*error), failure);
+  GALLEY_CHECK(!failure, "an error is valid JSON");
+}
+
+void check_common(const CommonFields& common, const Limits& limits) {
+  const engine::SamplingParams& s = common.sampling;
+  GALLEY_CHECK(s.temperature >= 0 && s.temperature <= 2, "temperature");
+  GALLEY_CHECK(s.top_p > 0 && s.top_p <= 1, "top_p");
+  GALLEY_CHECK(s.min_p >= 0 && s.min_p <= 1, "min_p");
+  GALLEY_CHECK(s.top_k >= 0, "top_k");
+  GALLEY_CHECK(s.repetition_penalty > 0 && s.repetition_penalty <= 2, "repetition_penalty");
+  GALLEY_CHECK(s.logprobs >= -1 && s.logprobs <= limits.logprobs_max, "logprobs");
+  GALLEY_CHECK(s.prompt_logprobs >= -1 && s.prompt_logprobs <= limits.logprobs_max, "logprobs");
+  GALLEY_CHECK(common.n >= 1 && common.n <= limits.choices_max, "n");
+  GALLEY_CHECK(!common.max_tokens || *common.max_tokens >= s.min_tokens || *common.max_tokens == 0,
+               "min_tokens");
+  GALLEY_CHECK(common.stop.size() <= limits.stop_max, "stop");
+  for (const auto& [token, bias] : s.logit_bias)
+    GALLEY_CHECK(token >= 0 && token < kVocab && bias >= -100 && bias <= 100, "logit_bias");
+  for (const int32_t token : s.stop_token_ids)
+    GALLEY_CHECK(token >= 0 && token < kVocab, "stop_token_ids");
+}
+
+void check(std::string_view body) {
+  ParseContext context;
+  context.vocab_size = kVocab;
+  const auto chat = parse_chat_request(body, context);
+  check_error(chat.error);
+  if (chat.ok()) {
+    check_common(chat.value.common, context.limits);
+    GALLEY_CHECK(!chat.value.messages.empty(), "a chat has a message");
+    GALLEY_CHECK(!chat.value.common.max_tokens || *chat.value.common.max_tokens >= 1, "tokens");
+    GALLEY_CHECK(chat.value.thinking.budget_tokens.value_or(0) >= 0, "budget");
+  }
+  const auto completion = parse_completion_request(body, context);
+  check_error(completion.error);
+  if (completion.ok()) {
+    check_common(completion.value.common, context.limits);
+    GALLEY_CHECK(!completion.value.prompts.empty(), "a completion has a prompt");
+    GALLEY_CHECK(completion.value.best_of >= completion.value.common.n, "best_of");
+  }
+  check_error(parse_tokenize_request(body, context).error);
+  const auto detokenize = parse_detokenize_request(body, context);
+  check_error(detokenize.error);
+  for (const int32_t token : detokenize.value.tokens)
+    GALLEY_CHECK(token >= 0 && token < kVocab, "tokens");
+}
+
+}  // namespace
+}  // namespace galley::api
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  galley::api::check({reinterpret_cast<const char*>(data), size});
+  return 0;
+}

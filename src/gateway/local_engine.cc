@@ -104,6 +104,11 @@ void LocalEngine::prepared(GenerationId id) {
   }
 }
 
+uint64_t LocalEngine::draw_seed(GenerationId id) const {
+  if (!options_.seed) return random_hash_key().k0;
+  return siphash128({*options_.seed, 0}, std::as_bytes(std::span(&id, 1))).low;
+}
+
 std::optional<api::Error> LocalEngine::submit(GenerationId id, Generation& generation) {
   const api::CommonFields& common = common_of(generation.request);
   const auto* chat = std::get_if<api::ChatRequest>(&generation.request);
@@ -111,7 +116,7 @@ std::optional<api::Error> LocalEngine::submit(GenerationId id, Generation& gener
   const int32_t per_prompt = completion != nullptr ? completion->best_of : common.n;
   generation.choices_per_prompt = static_cast<size_t>(per_prompt);
   generation.prompt_begun.assign(generation.prepared.prompts.size(), false);
-  const uint64_t seed = common.seed ? static_cast<uint64_t>(*common.seed) : random_hash_key().k0;
+  const uint64_t seed = common.seed ? static_cast<uint64_t>(*common.seed) : draw_seed(id);
   for (const PreparedPrompt& prompt : generation.prepared.prompts) {
     for (int32_t i = 0; i < per_prompt; ++i) {
       const size_t choice = generation.choices.size();

@@ -11,6 +11,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -54,6 +55,7 @@ class LocalEngine : public Upstream {
   using GenerationPtr = std::shared_ptr<Generation>;
 
   void prepared(GenerationId id);
+  uint64_t draw_seed(GenerationId id) const;
   std::optional<api::Error> submit(GenerationId id, Generation& generation);
   void on_events(std::vector<engine::Event> events);
   void on_event(engine::Event event);

@@ -36,8 +36,10 @@ struct ServeApp::Parts {
         text(std::move(text_model)),
         server(opts.server),
         pool(server.executor(), opts.prepare_threads, opts.server.limits.prepare_jobs_max),
-        local({.max_model_len = opts.max_model_len, .requests_max = opts.requests_max}, &text,
-              &pool, server.executor()) {}
+        local({.max_model_len = opts.max_model_len,
+               .requests_max = opts.requests_max,
+               .seed = opts.seed},
+              &text, &pool, server.executor()) {}
 
   const ServeAppOptions options;
   const TextModel text;

@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct ServeAppOptions {
   int32_t max_model_len = 0;
   int32_t vocab_size = 0;                   // of the model: token ids are below it
   engine::SamplingParams default_sampling;  // generation_config.json
+  std::optional<uint64_t> seed;             // draws seeds for requests without; absent: by chance
   size_t prepare_threads = 1;               // for templates and tokenisation
   size_t requests_max = 4096;               // being prepared, waiting or running
 };

@@ -28,7 +28,9 @@ namespace galley::gateway {
 
 struct LocalEngineOptions {
   int32_t max_model_len = 0;   // prompt and answer together
-  size_t requests_max = 1024;  // generations and choices prepared or running
+  size_t requests_max = 1024;  // generations being prepared, waiting or running
+  // Draws the seeds of requests that bring none, by order of arrival; absent: unpredictable.
+  std::optional<uint64_t> seed = std::nullopt;
 };
 
 class LocalEngine : public Upstream {

@@ -5,12 +5,17 @@
 #include <cstdio>
 #include <fstream>
 #include <memory>
+#include <thread>
 
+#include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "cli/chat_session.h"
 #include "cli/command.h"
 #include "cli/line_editor.h"
+#include "cli/model_folder.h"
 #include "cli/numbers.h"
+#include "cli/served_model.h"
 #include "cli/stream_delta.h"
 
 namespace galley::cli {
@@ -31,6 +36,7 @@ constexpr const char* kHelp =
     "  A line that ends in \\ goes on in the next one. Ctrl-C stops an answer.\n";
 
 struct ChatFlags {
+  ModelFlags local;  // of a model loaded here
   std::string url = "http://127.0.0.1:8000";
   std::string api_key;
   std::string model;
@@ -67,6 +73,9 @@ void declare(ChatFlags* flags, Settings* settings) {
   settings->add_switch({"show-thinking", "", "in a terminal, print thoughts dimmed"},
                        &flags->show_thinking);
   settings->add_switch({"history", "", "remember what was typed"}, &flags->history);
+  settings->heading("A model loaded from a folder");
+  settings->rare_from_here();
+  declare_computing(&flags->local, settings);
   settings->example("A message piped in is answered on standard output:");
   settings->example("  echo 'What is 12 + 30?' | galley chat");
 }
@@ -124,8 +133,13 @@ class AnswerPrinter {
 
   void end(const AnswerFigures& figures) {
     if (terminal_) std::fputs(kPlain, stdout);
-    if (last_ != '\n') std::fputc('\n', stdout);
-    if (!terminal_) return;
+    if (last_ != '\n' || !begun_) std::fputc('\n', stdout);
+    if (!terminal_) {
+      if (figures.finish_reason == "length") {
+        std::fputs("the answer was cut at the length limit\n", stderr);
+      }
+      return;
+    }
     const double rest_s = (figures.total_ms - figures.first_ms) / 1000;
     std::string line = figures.interrupted ? "stopped, " : "";
     line += std::to_string(figures.output_tokens) + " tokens";
@@ -266,6 +280,71 @@ Result<std::string> read_piped_message() {
   return text;
 }
 
+// A server in this process for a model folder, on a free loopback port and with a key nobody else
+// knows: chat then talks to it as to any other.
+class LocalServer {
+ public:
+  static Result<std::unique_ptr<LocalServer>> start(const ModelFlags& flags) {
+    auto out = std::unique_ptr<LocalServer>(new LocalServer);
+    const HashKey key = random_hash_key();
+    out->api_key_ = std::to_string(key.k0) + "-" + std::to_string(key.k1);
+    ServedModelOptions options;
+    GALLEY_ASSIGN_OR_RETURN(options.load, resolve(flags));
+    options.server.port = 0;
+    options.server.api_keys = {out->api_key_};
+    options.server.handle_signals = false;
+    options.quiet = true;
+    set_log_level(LogLevel::kWarning);
+    std::fprintf(stderr, "loading %s ...\n", options.load.folder.c_str());
+    GALLEY_ASSIGN_OR_RETURN(out->served_, ServedModel::start(options));
+    out->thread_ = std::thread([served = out->served_.get()] { served->run([] {}); });
+    return out;
+  }
+  ~LocalServer() {
+    if (!thread_.joinable()) return;
+    served_->stop();
+    thread_.join();
+  }
+
+  std::string url() const { return served_->url(); }
+  const std::string& api_key() const { return api_key_; }
+  const std::string& model() const { return served_->names().front(); }
+
+ private:
+  LocalServer() = default;
+
+  std::string api_key_;
+  std::unique_ptr<ServedModel> served_;
+  std::thread thread_;
+};
+
+// Where the conversation goes: fills url, key and model of `flags`. A folder, or no server at the
+// default address, means a model loaded here; then the server is returned and must live on.
+Result<std::unique_ptr<LocalServer>> choose_server(const Settings& settings, ChatFlags* flags) {
+  const bool is_folder = file_exists(flags->model + "/config.json");
+  if (is_folder && settings.given("url")) {
+    return Status(Code::kInvalid, "--model names a folder and --url a server; give one of them");
+  }
+  if (!is_folder) {
+    GALLEY_ASSIGN_OR_RETURN(const Url url, parse_url(flags->url));
+    const Result<std::string> first = first_model(url, flags->api_key);
+    if (first.ok()) {
+      if (flags->model.empty()) flags->model = *first;
+      return std::unique_ptr<LocalServer>();
+    }
+    if (settings.given("url") || !flags->model.empty() || first.code() != Code::kUnavailable) {
+      return first.status();
+    }
+    std::fprintf(stderr, "no server at %s\n", flags->url.c_str());
+  }
+  flags->local.model = flags->model;
+  GALLEY_ASSIGN_OR_RETURN(std::unique_ptr<LocalServer> local, LocalServer::start(flags->local));
+  flags->url = local->url();
+  flags->api_key = local->api_key();
+  flags->model = local->model();
+  return local;
+}
+
 }  // namespace
 
 Status run_chat(Args args, const Variables& variables) {
@@ -274,11 +353,10 @@ Status run_chat(Args args, const Variables& variables) {
   declare(&flags, &settings);
   GALLEY_RETURN_IF_ERROR(settings.parse(args, variables));
   if (print_and_stop(settings)) return Status();
-  GALLEY_ASSIGN_OR_RETURN(ChatOptions options, resolve(flags));
+  GALLEY_ASSIGN_OR_RETURN(const std::unique_ptr<LocalServer> local,
+                          choose_server(settings, &flags));
+  GALLEY_ASSIGN_OR_RETURN(const ChatOptions options, resolve(flags));
   GALLEY_ASSIGN_OR_RETURN(const Url url, parse_url(flags.url));
-  if (options.model.empty()) {
-    GALLEY_ASSIGN_OR_RETURN(options.model, first_model(url, flags.api_key));
-  }
   ChatSession session(url, flags.api_key, options);
   session.set_system(flags.system);
   const bool terminal = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;

@@ -24,6 +24,7 @@ struct Command {
 };
 
 Status run_bench(Args args, const Variables& variables);
+Status run_serve(Args args, const Variables& variables);
 Status run_chat(Args args, const Variables& variables);
 Status run_inspect(Args args, const Variables& variables);
 Status run_tokenize(Args args, const Variables& variables);

@@ -10,6 +10,7 @@ namespace {
 
 constexpr galley::cli::Command kCommands[] = {
     {"bench", "measure speed and latency", galley::cli::run_bench},
+    {"serve", "serve a model over the OpenAI API", galley::cli::run_serve},
     {"chat", "talk with a model", galley::cli::run_chat},
     {"inspect", "show a model folder and the memory it needs", galley::cli::run_inspect},
     {"tokenize", "text to token ids and back", galley::cli::run_tokenize},

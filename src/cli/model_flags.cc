@@ -51,6 +51,10 @@ void declare(ModelFlags* flags, Settings* settings) {
   settings->heading("Model");
   settings->add({"model", "DIR", "model folder; by default the demo model"}, &flags->model);
   settings->positional("MODEL", "model");
+  declare_computing(flags, settings);
+}
+
+void declare_computing(ModelFlags* flags, Settings* settings) {
   settings->add_choice({"load-format", "FORMAT", "auto, safetensors, or dummy for random weights"},
                        {"auto", "safetensors", "dummy"}, &flags->load_format);
   settings->add_choice({"dtype", "TYPE", "auto, bfloat16 or float32"},

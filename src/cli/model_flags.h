@@ -34,6 +34,8 @@ struct ModelFlags {
 
 // Declares the flags of `flags` and the positional MODEL, and refuses what means nothing on a CPU.
 void declare(ModelFlags* flags, Settings* settings);
+// The same without --model, for a command that has a --model of its own.
+void declare_computing(ModelFlags* flags, Settings* settings);
 
 // Errors  kInvalid   names the flag and value
 //         kNotFound  no --model was given and the demo model is not beside the program

@@ -122,6 +122,7 @@ Settings::Setting& Settings::declare(Text text, Setting::Kind kind) {
   setting.help = std::move(text.help);
   setting.kind = kind;
   setting.heading = heading_;
+  setting.rare = rare_;
   settings_.push_back(std::move(setting));
   return settings_.back();
 }

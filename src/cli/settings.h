@@ -69,6 +69,8 @@ class Settings {
 
   // Options declared from here on stand under `title` in the help.
   void heading(std::string title) { heading_ = std::move(title); }
+  // Options declared from here on are only in --help-all.
+  void rare_from_here() { rare_ = true; }
   Setting& add(Text text, std::string* target);
   Setting& add(Text text, std::optional<std::string>* target);
   Setting& add(Text text, std::vector<std::string>* target);
@@ -122,6 +124,7 @@ class Settings {
   const std::string command_;
   const std::string summary_;
   std::string heading_ = "Options";
+  bool rare_ = false;
   std::deque<Setting> settings_;  // stable addresses
   std::map<std::string, std::string> refused_;
   std::string positional_name_;

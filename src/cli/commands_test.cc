@@ -1,0 +1,106 @@
+// What holds for every command: its help fits a screen, and a slip is answered with a suggestion.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "cli/bench.h"
+#include "cli/command.h"
+
+namespace galley::cli {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Named {
+  const char* name;
+  Run run;
+};
+const std::vector<Named> kAll = {{"serve", run_serve},
+                                 {"chat", run_chat},
+                                 {"inspect", run_inspect},
+                                 {"tokenize", run_tokenize},
+                                 {"version", run_version},
+                                 {"bench", run_bench},
+                                 {"bench offline", run_bench_offline},
+                                 {"bench serve", run_bench_serve}};
+
+TEST(Commands, HelpFitsAScreen) {
+  for (const Named& command : kAll) {
+    testing::internal::CaptureStdout();
+    const std::vector<std::string> args = {"--help"};
+    EXPECT_TRUE(command.run(args, {}).ok()) << command.name;
+    const std::string text = testing::internal::GetCapturedStdout();
+    EXPECT_FALSE(text.empty()) << command.name;
+    EXPECT_LE(std::count(text.begin(), text.end(), '\n'), kHelpLinesMax) << command.name;
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = std::min(text.find('\n', begin), text.size());
+      EXPECT_LE(end - begin, kHelpColumnsMax)
+          << command.name << ": " << text.substr(begin, end - begin);
+      begin = end + 1;
+    }
+  }
+}
+
+TEST(Commands, UnknownFlagsAreRefusedEverywhere) {
+  for (const Named& command : kAll) {
+    if (std::string(command.name) == "bench") continue;
+    const std::vector<std::string> args = {"--hepl"};
+    const Status status = command.run(args, {});
+    EXPECT_EQ(status.code(), Code::kInvalid) << command.name;
+    EXPECT_THAT(status.message(), HasSubstr("did you mean --help?")) << command.name;
+  }
+}
+
+TEST(Commands, ServeTakesTheFlagsOfVllm) {
+  for (const char* flag : {"--model",
+                           "--served-model-name",
+                           "--host",
+                           "--port",
+                           "--api-key",
+                           "--dtype",
+                           "--max-model-len",
+                           "--max-num-seqs",
+                           "--max-num-batched-tokens",
+                           "--num-gpu-blocks-override",
+                           "--enable-prefix-caching",
+                           "--no-enable-prefix-caching",
+                           "--kv-cache-dtype",
+                           "--speculative-config",
+                           "--max-num-queued-reqs",
+                           "--shutdown-timeout",
+                           "--reasoning-parser",
+                           "--seed",
+                           "--batch-invariant",
+                           "--no-batch-invariant",
+                           "--load-format",
+                           "--chat-template",
+                           "--generation-config"}) {
+    // Known: the complaint is about the next flag, which no command has.
+    std::vector<std::string> args = {flag};
+    if (!std::string(flag).ends_with("caching") && !std::string(flag).ends_with("invariant")) {
+      args.push_back("1");
+    }
+    args.push_back("--hepl");
+    EXPECT_THAT(run_serve(args, {}).message(), HasSubstr("unknown flag --hepl")) << flag;
+  }
+}
+
+TEST(Commands, WhatMeansNothingOnACpuIsRefusedWithTheReason) {
+  const std::vector<std::string> args = {"--gpu-memory-utilization", "0.9"};
+  EXPECT_THAT(run_serve(args, {}).message(), HasSubstr("--memory-limit"));
+}
+
+TEST(Commands, DispatchSuggestsTheNearestCommand) {
+  static constexpr Command kCommands[] = {{"serve", "", run_serve}, {"chat", "", run_chat}};
+  const std::vector<std::string> slip = {"sevre"};
+  EXPECT_THAT(dispatch("galley", "", kCommands, slip, {}).message(),
+              HasSubstr("did you mean 'galley serve'?"));
+  const std::vector<std::string> nonsense = {"xyzzyxyzzy"};
+  EXPECT_THAT(dispatch("galley", "", kCommands, nonsense, {}).message(), HasSubstr("--help"));
+}
+
+}  // namespace
+}  // namespace galley::cli

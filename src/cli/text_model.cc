@@ -1,0 +1,41 @@
+#include "cli/text_model.h"
+
+namespace galley::cli {
+
+namespace {
+
+void read_thinking_tags(const text::Tokenizer& tokenizer, gateway::ThinkingTags* tags) {
+  tags->begin_id = tokenizer.id_of(tags->begin).value_or(-1);
+  tags->end_id = tokenizer.id_of(tags->end).value_or(-1);
+  const Result<std::vector<int32_t>> close =
+      tokenizer.encode("\n" + tags->end + "\n\n", {.add_special_tokens = false});
+  if (close.ok()) tags->close = *close;
+}
+
+}  // namespace
+
+bool wants_parsed_arguments(const std::string& chat_template) {
+  constexpr std::string_view kName = "arguments";
+  constexpr std::string_view kFilter = "tojson";
+  const std::string_view text = chat_template;
+  for (size_t at = 0; (at = text.find(kName, at)) != std::string_view::npos;) {
+    at += kName.size();
+    size_t next = text.find_first_not_of("'\"] \t\n", at);
+    if (next == std::string_view::npos || text[next] != '|') continue;
+    next = text.find_first_not_of(" \t\n", next + 1);
+    if (next != std::string_view::npos && text.substr(next, kFilter.size()) == kFilter) return true;
+  }
+  return false;
+}
+
+Result<gateway::TextModel> load_text_model(const TextModelOptions& options) {
+  gateway::TextModel out;
+  GALLEY_ASSIGN_OR_RETURN(out.tokenizer, text::Tokenizer::load(options.folder));
+  out.eos_ids = options.eos_ids;
+  out.thinking.enabled =
+      options.reasoning_parser != "none" && out.tokenizer->id_of(out.thinking.end).has_value();
+  if (out.thinking.enabled) read_thinking_tags(*out.tokenizer, &out.thinking);
+  return out;
+}
+
+}  // namespace galley::cli

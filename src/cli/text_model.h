@@ -1,0 +1,29 @@
+// From a model folder to gateway::TextModel: tokenizer, chat template, how thoughts are marked.
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+#include "gateway/text_model.h"
+
+namespace galley::cli {
+
+inline constexpr size_t kTemplateBytesMax = size_t{1} << 20;
+
+struct TextModelOptions {
+  std::string folder;
+  std::string chat_template;              // a file that replaces the folder's; empty: the folder's
+  std::string reasoning_parser = "auto";  // none, or one of kReasoningParsers
+  std::vector<int32_t> eos_ids;
+};
+
+// The template is looked for in chat_template.jinja, then in tokenizer_config.json (the one called
+// "default" where there are several). A folder without one serves completions only.
+// Errors  kNotFound, kInvalid  names the file and what is wrong with it
+Result<gateway::TextModel> load_text_model(const TextModelOptions& options);
+
+// Whether a template prints the arguments of tool calls by `| tojson`: then it wants them parsed,
+// else as the text they are in the request.
+bool wants_parsed_arguments(const std::string& chat_template);
+
+}  // namespace galley::cli

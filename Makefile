@@ -1,5 +1,6 @@
 # Galley's commands. `make help` lists them.
-BUILD := build
+BUILD := build/release
+GALLEY := build/bin/galley
 JOBS ?= $(shell nproc)
 MODEL ?= models/demo
 PORT ?= 8000
@@ -22,7 +23,7 @@ build: setup ## Build the program: build/bin/galley
 	@cmake --build $(BUILD) --target galley -j $(JOBS)
 
 serve: build ## Serve the demo model on 127.0.0.1:8000 (MODEL=, PORT=, ARGS=)
-	@exec $(BUILD)/bin/galley serve --model $(MODEL) --port $(PORT) $(ARGS)
+	@exec $(GALLEY) serve --model $(MODEL) --port $(PORT) $(ARGS)
 
 test: ## Install what the suite needs, build it, run all of it
 	@tools/setup/install build test
@@ -39,8 +40,8 @@ test-tsan: ## The suite under ThreadSanitizer
 	@cmake --preset tsan >/dev/null && cmake --build --preset tsan -j $(JOBS) && ctest --preset tsan -j $(JOBS)
 
 bench: build ## Time operations and the whole engine on the demo model
-	@$(BUILD)/bin/galley bench ops $(ARGS)
-	@$(BUILD)/bin/galley bench offline --model $(MODEL) $(ARGS)
+	@$(GALLEY) bench ops $(ARGS)
+	@$(GALLEY) bench offline --model $(MODEL) $(ARGS)
 
 lint: ## clang-format and clang-tidy
 	@tools/setup/install build test lint
@@ -54,4 +55,4 @@ fuzz: ## Fuzz every parser of outside bytes, SECONDS=60 each
 	@tools/fuzz $(or $(SECONDS),60)
 
 clean: ## Remove everything that was built
-	@rm -rf $(BUILD)
+	@rm -rf build

@@ -66,7 +66,7 @@ Status validate(const Request& request, const EngineLimits& limits, const Runner
 class Engine {
  public:
   // Called on the engine thread, at most once a step, with at least one event. It must not block,
-  // and may move the contents out of the events. It may call cancel(), not submit().
+  // and may move the contents out of the events. It may call submit() and cancel().
   using EventSink = std::function<void(std::span<Event> events)>;
 
   // `options` passes validate(). `runner` and `clock` outlive the engine.

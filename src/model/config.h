@@ -48,10 +48,10 @@ struct RopeConfig {
   // are scaled by m(mscale) / m(mscale_all_dim), the attention scores by m(mscale_all_dim)^2.
   double beta_fast = 32.0;
   double beta_slow = 1.0;
-  std::optional<double> mscale;
+  std::optional<double> mscale = {};
   double mscale_all_dim = 0.0;
-  std::optional<double> attention_factor;  // overrides the scale of the tables
-  bool truncate = true;                    // round the corrected range to whole dimensions
+  std::optional<double> attention_factor = {};  // overrides the scale of the tables
+  bool truncate = true;                         // round the corrected range to whole dimensions
   // llama3
   double low_freq_factor = 1.0;
   double high_freq_factor = 4.0;

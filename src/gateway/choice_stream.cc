@@ -4,17 +4,11 @@
 #include <string_view>
 #include <utility>
 
+#include "gateway/tool_calls.h"
 #include "text/detokenizer.h"
 
 namespace galley::gateway {
 namespace {
-
-// Bytes at the end of `text` that could be the beginning of `word`.
-size_t begun_at_end(std::string_view text, std::string_view word) {
-  for (size_t size = std::min(text.size(), word.size() - 1); size > 0; --size)
-    if (text.ends_with(word.substr(0, size))) return size;
-  return 0;
-}
 
 // Finds the first stop string in a text that comes in pieces.
 class StopMatcher {
@@ -161,18 +155,63 @@ class ThoughtSplitter {
 
 }  // namespace
 
+// A token that means something to a parser, whether or not special tokens give text.
+struct Marker {
+  int32_t token;
+  std::string_view text;
+};
+
 struct ChoiceStream::Parsers {
   Parsers(const ChoiceOptions& options, const api::CommonFields& common, const TextModel& text)
       : detokenizer(*text.tokenizer, common.skip_special_tokens),
         stop(common.stop, common.include_stop_str_in_output),
         min_tokens(common.sampling.min_tokens) {
-    if (options.chat && text.thinking.enabled)
+    if (options.chat && text.thinking.enabled) {
       thought = std::make_unique<ThoughtSplitter>(text.thinking, options.thinking_open);
+      markers.push_back({text.thinking.begin_id, text.thinking.begin});
+      markers.push_back({text.thinking.end_id, text.thinking.end});
+    }
+    if (!options.tool_calls) return;
+    tools = std::make_unique<ToolCallSplitter>(options.one_tool_call);
+    for (const std::string_view marker : kToolMarkers)
+      if (const auto id = text.tokenizer->id_of(marker)) markers.push_back({*id, marker});
+  }
+
+  // The characters `token` completes.
+  std::string detokenize(int32_t token) {
+    std::string text;
+    const auto marker = std::find_if(markers.begin(), markers.end(),
+                                     [&](const Marker& one) { return one.token == token; });
+    if (marker == markers.end()) {
+      detokenizer.push(token, text);
+    } else {
+      detokenizer.flush(text);
+      text += marker->text;
+    }
+    return text;
   }
 
   void give(std::string_view piece, api::Delta& delta) {
+    if (thought == nullptr) return give_answer(piece, delta);
+    api::Delta split;
+    thought->push(piece, split);
+    delta.reasoning += split.reasoning;
+    give_answer(split.content, delta);
+  }
+
+  void flush(api::Delta& delta) {
     if (thought != nullptr) {
-      thought->push(piece, delta);
+      api::Delta split;
+      thought->flush(split);
+      delta.reasoning += split.reasoning;
+      give_answer(split.content, delta);
+    }
+    if (tools != nullptr) tools->flush(delta);
+  }
+
+  void give_answer(std::string_view piece, api::Delta& delta) {
+    if (tools != nullptr) {
+      tools->push(piece, delta);
     } else {
       delta.content += piece;
     }
@@ -180,7 +219,9 @@ struct ChoiceStream::Parsers {
 
   text::Detokenizer detokenizer;
   StopMatcher stop;
-  std::unique_ptr<ThoughtSplitter> thought;
+  std::unique_ptr<ThoughtSplitter> thought;  // null: all is answer
+  std::unique_ptr<ToolCallSplitter> tools;   // null: no tools were given
+  std::vector<Marker> markers;
   const int32_t min_tokens;
 };
 
@@ -219,16 +260,7 @@ bool ChoiceStream::add_token(const engine::OutputToken& token, bool is_stop_toke
   delta.token_ids.push_back(token.token);
   if (logprobs_) delta.logprobs.push_back(spell(token, *text_.tokenizer));
   if (is_stop_token && !include_stop_) return true;  // It has no text.
-  std::string text;
-  const ThinkingTags& tags = text_.thinking;
-  const bool is_tag =
-      parsers_->thought != nullptr && (token.token == tags.begin_id || token.token == tags.end_id);
-  if (is_tag) {  // Seen by the splitter even where special tokens give no text.
-    parsers_->detokenizer.flush(text);
-    text += token.token == tags.begin_id ? tags.begin : tags.end;
-  } else {
-    parsers_->detokenizer.push(token.token, text);
-  }
+  const std::string text = parsers_->detokenize(token.token);
   std::string checked;
   bool stopped = false;
   if (output_tokens_ < parsers_->min_tokens) {
@@ -268,7 +300,9 @@ void ChoiceStream::finish(const engine::Event& event, bool stopped, api::Delta& 
     if (event.finish == engine::FinishReason::kStop && !is_eos(event.stop_token))
       delta.stop_token = event.stop_token;
   }
-  if (parsers_->thought != nullptr) parsers_->thought->flush(delta);
+  parsers_->flush(delta);
+  const bool called = parsers_->tools != nullptr && parsers_->tools->num_calls() > 0;
+  if (called && delta.finish == api::Finish::kStop) delta.finish = api::Finish::kToolCalls;
 }
 
 bool ChoiceStream::is_eos(int32_t token) const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gateway/testing/text_models.h"
+#include "gateway/tool_calls.h"
 
 namespace galley::gateway {
 namespace {
@@ -76,6 +77,7 @@ api::Choice run(const Case& c) {
     EXPECT_EQ(other.token_ids, one.token_ids);
     EXPECT_EQ(other.stop_text, one.stop_text);
     EXPECT_EQ(other.finish, one.finish);
+    EXPECT_EQ(other.tool_calls.size(), one.tool_calls.size());
     EXPECT_EQ(other.usage.completion_tokens, one.usage.completion_tokens);
     EXPECT_EQ(other.usage.reasoning_tokens, one.usage.reasoning_tokens);
   }
@@ -189,6 +191,59 @@ TEST(ChoiceStream, StopStringInsideTheThought) {
   const api::Choice out = run(c);
   EXPECT_EQ(out.reasoning, "abc");
   EXPECT_EQ(out.finish, api::Finish::kStop);
+}
+
+std::string call_in_v3(const std::string& name, const std::string& arguments) {
+  return "<｜tool▁call▁begin｜>function<｜tool▁sep｜>" + name + "\n```json\n" + arguments +
+         "\n```<｜tool▁call▁end｜>";
+}
+
+TEST(ChoiceStream, ToolCallsOfV3) {
+  Case c{.tokens = joined({bytes("so: <｜tool▁calls▁begin｜>" + call_in_v3("sum", "{\"a\": [1]}") +
+                                 "\n" + call_in_v3("clock", "{}") + "<｜tool▁calls▁end｜>"),
+                           {kEos}}),
+         .options = {.chat = true, .tool_calls = true},
+         .finish = engine::FinishReason::kStop};
+  api::Choice out = run(c);
+  EXPECT_EQ(out.content, "so: ");
+  EXPECT_EQ(out.finish, api::Finish::kToolCalls);
+  ASSERT_EQ(out.tool_calls.size(), 2u);
+  EXPECT_EQ(out.tool_calls[0].name, "sum");
+  EXPECT_EQ(out.tool_calls[0].arguments, "{\"a\": [1]}");
+  EXPECT_EQ(out.tool_calls[1].name, "clock");
+  EXPECT_EQ(out.tool_calls[1].index, 1);
+  EXPECT_TRUE(out.tool_calls[0].id.starts_with("call_"));
+  EXPECT_NE(out.tool_calls[0].id, out.tool_calls[1].id);
+  c.options.one_tool_call = true;
+  EXPECT_EQ(run(c).tool_calls.size(), 1u);
+  c.options.tool_calls = false;  // Without tools it is text.
+  EXPECT_TRUE(run(c).content.ends_with("<｜tool▁calls▁end｜>"));
+}
+
+TEST(ChoiceStream, ToolCallsOfV31) {
+  const Case c{
+      .tokens = bytes("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>sum<｜tool▁sep｜>{\"a\":1}"
+                      "<｜tool▁call▁end｜><｜tool▁calls▁end｜> done"),
+      .options = {.chat = true, .tool_calls = true}};
+  const api::Choice out = run(c);
+  ASSERT_EQ(out.tool_calls.size(), 1u);
+  EXPECT_EQ(out.tool_calls[0].name, "sum");
+  EXPECT_EQ(out.tool_calls[0].arguments, "{\"a\":1}");
+  EXPECT_EQ(out.content, " done");
+  EXPECT_EQ(out.finish, api::Finish::kLength);
+}
+
+TEST(ChoiceStream, WhatIsNoCallIsText) {
+  const std::string nonsense =
+      "<｜tool▁calls▁begin｜>a<｜tool▁call▁end｜><｜tool▁call▁begin｜>b<｜tool▁call▁end｜>";
+  Case c{.tokens = bytes(nonsense), .options = {.chat = true, .tool_calls = true}};
+  api::Choice out = run(c);
+  EXPECT_TRUE(out.tool_calls.empty());
+  EXPECT_EQ(out.content, nonsense.substr(kCallsBegin.size()));
+  c.tokens = bytes("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>sum<｜tool▁sep｜>{\"a");
+  out = run(c);
+  EXPECT_TRUE(out.tool_calls.empty());
+  EXPECT_TRUE(out.content.ends_with("{\"a"));
 }
 
 TEST(ChoiceStream, LogprobsStandWithTheirTokens) {

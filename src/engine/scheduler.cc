@@ -181,7 +181,8 @@ void Scheduler::admit_waiting(int32_t* token_budget) {
     const Slot slot = waiting_.front();
     Sequence& sequence = at(slot);
     const kv::PrefixTree::Match hit = find_prefix(&sequence);
-    if (!has_room_for(sequence, hit)) return;  // Never skip ahead: no starvation.
+    // Never skip ahead: no starvation.
+    if (is_being_computed(sequence, hit) || !has_room_for(sequence, hit)) return;
     tree_->share(sequence.names, hit.num_blocks, &sequence.blocks);
     sequence.num_entered = hit.num_blocks;
     sequence.computed = hit.num_blocks * tree_->pool().block_tokens();
@@ -210,6 +211,23 @@ kv::PrefixTree::Match Scheduler::find_prefix(Sequence* sequence) const {
   const std::span<const kv::BlockName> names = sequence->names;
   return tree_->find(sequence->cache_scope, names.first(std::min(names.size(), num_blocks_max)),
                      sequence->known);
+}
+
+// Whether the first block that was not found will be there when a running sequence gets to it.
+bool Scheduler::is_being_computed(const Sequence& sequence,
+                                  const kv::PrefixTree::Match& hit) const {
+  if (!tree_->enabled() || sequence.scores_prompt) return false;
+  const auto next = static_cast<size_t>(hit.num_blocks);
+  const auto hit_max =
+      static_cast<size_t>((sequence.num_known() - 1) / tree_->pool().block_tokens());
+  if (next >= std::min(hit_max, sequence.names.size())) return false;
+  for (const Slot slot : running_) {
+    const Sequence& other = at(slot);
+    if (other.num_entered <= hit.num_blocks && next < other.names.size() &&
+        other.names[next] == sequence.names[next])
+      return true;
+  }
+  return false;
 }
 
 bool Scheduler::has_room_for(const Sequence& sequence, const kv::PrefixTree::Match& hit) const {

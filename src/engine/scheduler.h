@@ -23,6 +23,8 @@
 //     instead of 1.015 (bench/scheduler_sim.cc). The first that waits is never skipped. It takes
 //     the place of a running one only if that one has a lower priority, not merely a later arrival.
 //   - A prefix hit leaves at least one token to compute, since its logits are needed.
+//   - A sequence whose next block a running one is about to compute waits for it instead of
+//     computing it too: n answers to one prompt cost one prefill.
 //   - check_invariants() states what must hold between steps.
 #pragma once
 
@@ -169,6 +171,7 @@ class Scheduler {
   void admit_waiting(int32_t* token_budget);
   bool try_secure(Sequence* sequence, int32_t* token_budget);
   kv::PrefixTree::Match find_prefix(Sequence* sequence) const;
+  bool is_being_computed(const Sequence& sequence, const kv::PrefixTree::Match& hit) const;
   bool has_room_for(const Sequence& sequence, const kv::PrefixTree::Match& hit) const;
   void plan(Slot slot);
   void preempt_last();

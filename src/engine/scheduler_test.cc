@@ -246,6 +246,27 @@ TEST(Scheduler, APrefixHitLeavesOneTokenToCompute) {
   EXPECT_EQ(f.scheduler.prefix_hit_tokens(), 4u);
 }
 
+TEST(Scheduler, ManyAnswersToOnePromptCostOnePrefill) {
+  SchedulerLimits limits = kLimits;
+  limits.step_tokens_max = 100;
+  Fixture f(64, 4, limits, true);
+  for (int i = 0; i < 4; ++i) f.submit(30, 5);
+  const auto first = f.step();
+  ASSERT_EQ(first.size(), 1u) << "the others wait for its blocks";
+  EXPECT_EQ(first[0].token_count, 30);
+  const auto second = f.step();
+  ASSERT_EQ(second.size(), 4u);
+  for (size_t i = 1; i < 4; ++i) EXPECT_EQ(second[i].token_count, 2) << "28 of 30 were found";
+}
+
+TEST(Scheduler, NobodyWaitsForBlocksThatDiffer) {
+  Fixture f(64, 4, kLimits, true);
+  f.submit(8, 5);
+  f.submit(8, 5, /*first=*/100);
+  f.submit({.prompt = f.sequence(8), .output_tokens_max = 5, .scores_prompt = true});
+  EXPECT_EQ(f.step().size(), 3u);
+}
+
 TEST(Scheduler, AnEarlierAnswerIsAHitToo) {
   Fixture f(16, 4, kLimits, true);
   f.submit(4, 6);

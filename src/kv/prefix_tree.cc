@@ -175,10 +175,6 @@ void PrefixTree::evict_oldest() {
   pool_->give_back(block);
 }
 
-void PrefixTree::clear() {
-  while (oldest_ != kNone) evict_oldest();
-}
-
 void PrefixTree::check_invariants() const {
   int32_t num_free = 0, num_unheld = 0;
   int64_t num_children = 0, num_with_parent = 0;

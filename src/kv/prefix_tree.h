@@ -82,9 +82,6 @@ class PrefixTree {
   // caller's own dropped). kNone: not entered, because another content has this name.
   BlockId enter(const Entry& entry);
 
-  // Drops everything that nobody holds.
-  void clear();
-
   int32_t num_unheld() const { return num_unheld_; }
   // GALLEY_CHECKs that links, counts and states agree. Cost: all blocks.
   void check_invariants() const;

@@ -190,19 +190,6 @@ TEST(PrefixTree, DisabledKeepsNothing) {
   EXPECT_EQ(f.tree.find(0, first.names, first.tokens).num_blocks, 0);
 }
 
-TEST(PrefixTree, ClearDropsWhatNobodyHolds) {
-  Fixture f(4);
-  Table first{.tokens = {1, 2, 3, 4, 5, 6, 7, 8}};
-  Table second{.tokens = {1, 2, 3, 4}};
-  compute(&f.tree, &first);
-  compute(&f.tree, &second);
-  f.tree.release(&first.blocks);
-  f.tree.clear();
-  EXPECT_EQ(f.pool.num_free(), 3);
-  EXPECT_EQ(f.tree.find(0, second.names, second.tokens).num_blocks, 1);
-  f.tree.check_invariants();
-}
-
 // Few token values and scopes, so that prefixes meet all the time. The model remembers which
 // content was last written to each block: a hit must find exactly its own.
 void random_run(uint32_t seed) {

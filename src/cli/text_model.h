@@ -13,7 +13,7 @@ inline constexpr size_t kTemplateBytesMax = size_t{1} << 20;
 struct TextModelOptions {
   std::string folder;
   std::string chat_template;              // a file that replaces the folder's; empty: the folder's
-  std::string reasoning_parser = "auto";  // none, or one of kReasoningParsers
+  std::string reasoning_parser = "auto";  // or none, deepseek_r1, deepseek_v3
   std::vector<int32_t> eos_ids;
 };
 

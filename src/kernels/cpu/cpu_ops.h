@@ -80,9 +80,9 @@ class CpuOps final : public Ops {
   void prepare_row(const float* x, int64_t cols, int64_t row, const Activations& into) const;
   Form form_for(DType weight_dtype, Rounding rounding) const;
 
-  // task(begin, end, thread) over [0, rows) in blocks whose size suits `bytes_per_row`.
+  // task(begin, end, thread) over [0, rows) in blocks of output rows.
   template <typename Task>
-  void for_row_blocks(int64_t rows, int64_t bytes_per_row, const Task& task);
+  void for_row_blocks(int64_t rows, const Task& task);
   // task(t, thread) for each of `tokens` tokens; alone on the calling thread when they are few.
   template <typename Task>
   void for_tokens(int64_t tokens, const Task& task);
@@ -127,23 +127,20 @@ class CpuOps final : public Ops {
   bool reserved_ = false;
 };
 
-// Bytes, rows and tokens of the parts that operations are cut into. None changes a result.
-constexpr int64_t kWeightBlockBytes = 256 << 10;  // rows of a weight that stay in a core's L2
-constexpr int64_t kRowBlock = 64;                 // most rows of an output tile
-constexpr int64_t kTokenBlock = 512;              // most tokens of an output tile
-constexpr int64_t kFewTokens = 4;                 // below, a row operation is not worth a region
-constexpr int64_t kExpertTokens = 512;            // most tokens that experts() groups at once
-constexpr int32_t kMlaTokens = 128;               // most tokens whose latent queries are held
-constexpr int32_t kQueryTile = 16;                // most tokens that read a context block together
+// Rows and tokens of the parts that operations are cut into. None changes a result.
+constexpr int64_t kRowBlock = 64;       // most output rows of a task: a chunk of them stays in L2
+constexpr int64_t kTokenBlock = 512;    // most tokens of an output tile
+constexpr int64_t kFewTokens = 4;       // below, a row operation is not worth a region
+constexpr int64_t kExpertTokens = 512;  // most tokens that experts() groups at once
+constexpr int32_t kMlaTokens = 128;     // most tokens whose latent queries are held
+constexpr int32_t kQueryTile = 16;      // most tokens that read a context block together
 
 template <typename Task>
-void CpuOps::for_row_blocks(int64_t rows, int64_t bytes_per_row, const Task& task) {
+void CpuOps::for_row_blocks(int64_t rows, const Task& task) {
   constexpr int64_t kStep = 16;
-  const int64_t fits = kWeightBlockBytes / (bytes_per_row > 0 ? bytes_per_row : 1) / kStep * kStep;
   // Four blocks a thread, so that a slow core does not hold up the others for long.
   const int64_t share = (rows / (4 * pool_.size()) + kStep - 1) / kStep * kStep;
-  int64_t block = share < fits ? share : fits;
-  block = block < kStep ? kStep : block > kRowBlock ? kRowBlock : block;
+  const int64_t block = share < kStep ? kStep : share > kRowBlock ? kRowBlock : share;
   pool_.for_each((rows + block - 1) / block, [&](int64_t i, int32_t thread) {
     const int64_t begin = i * block;
     task(begin, begin + block < rows ? begin + block : rows, thread);

@@ -78,8 +78,7 @@ void CpuOps::experts_chunk(const Matrix& x, std::span<const MlpWeights> all,
   });
 
   const Activations h = prepare(hidden, all[0].down.dtype, Rounding::kByPrecision);
-  const int64_t bytes = inner * static_cast<int64_t>(size_of(all[0].down.dtype));
-  for_row_blocks(out.cols, bytes, [&](int64_t begin, int64_t end, int32_t thread) {
+  for_row_blocks(out.cols, [&](int64_t begin, int64_t end, int32_t thread) {
     ThreadState& state = threads_[static_cast<size_t>(thread)];
     state.arena.clear();
     auto* parts = state.arena.take<float>(assigned * kRowBlock);

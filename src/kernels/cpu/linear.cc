@@ -67,10 +67,6 @@ void check_weight(const Weight& w) {
   GALLEY_CHECK(w.dtype != DType::kF8E4M3 || w.scales != nullptr, "an FP8 weight has scales");
 }
 
-int64_t row_bytes(const Weight& w) {
-  return w.cols * static_cast<int64_t>(size_of(w.dtype));
-}
-
 }  // namespace
 
 void CpuOps::linear(const Matrix& x, const Weight& weight, const Weight& bias, const Matrix& out) {
@@ -84,7 +80,7 @@ void CpuOps::linear(const Matrix& x, const Weight& weight, const Weight& bias, c
   arena_.clear();
   const float* bias_values = bias ? widen_weight(bias) : nullptr;
   const Activations a = prepare(x, weight.dtype, Rounding::kByPrecision);
-  for_row_blocks(weight.rows, row_bytes(weight), [&](int64_t begin, int64_t end, int32_t thread) {
+  for_row_blocks(weight.rows, [&](int64_t begin, int64_t end, int32_t thread) {
     primitives_.gemm({.x = a,
                       .num_tokens = x.rows,
                       .weight = &weight,
@@ -151,23 +147,20 @@ void CpuOps::gated_mlp(const Matrix& x, const MlpWeights& weights, const Matrix&
                       .rows = x.rows,
                       .cols = inner,
                       .ld = inner};
-  for_row_blocks(inner, 2 * row_bytes(weights.gate),
-                 [&](int64_t begin, int64_t end, int32_t thread) {
-                   gate_and_up(a, nullptr, x.rows, weights, begin, end, thread,
-                               hidden.row<float>(0), hidden.ld);
-                 });
+  for_row_blocks(inner, [&](int64_t begin, int64_t end, int32_t thread) {
+    gate_and_up(a, nullptr, x.rows, weights, begin, end, thread, hidden.row<float>(0), hidden.ld);
+  });
   const Activations h = prepare(hidden, weights.down.dtype, Rounding::kByPrecision);
-  for_row_blocks(
-      weights.down.rows, row_bytes(weights.down), [&](int64_t begin, int64_t end, int32_t thread) {
-        primitives_.gemm({.x = h,
-                          .num_tokens = x.rows,
-                          .weight = &weights.down,
-                          .row_begin = begin,
-                          .row_end = end,
-                          .out = out.row<float>(0) + begin,
-                          .ld_out = out.ld,
-                          .scratch = threads_[static_cast<size_t>(thread)].gemm_scratch});
-      });
+  for_row_blocks(weights.down.rows, [&](int64_t begin, int64_t end, int32_t thread) {
+    primitives_.gemm({.x = h,
+                      .num_tokens = x.rows,
+                      .weight = &weights.down,
+                      .row_begin = begin,
+                      .row_end = end,
+                      .out = out.row<float>(0) + begin,
+                      .ld_out = out.ld,
+                      .scratch = threads_[static_cast<size_t>(thread)].gemm_scratch});
+  });
 }
 
 }  // namespace galley::kernels::cpu

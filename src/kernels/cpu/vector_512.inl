@@ -13,6 +13,9 @@ struct V512 {
     return n >= 16 ? __mmask16{0xffff} : static_cast<__mmask16>((1u << n) - 1u);
   }
 
+  static void prefetch(const std::byte* p) {
+    _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+  }
   static F zero() { return _mm512_setzero_ps(); }
   static F all(float x) { return _mm512_set1_ps(x); }
   static F load(const float* p) { return _mm512_loadu_ps(p); }

@@ -255,7 +255,8 @@ struct TileArgs {
   const float* weight_scales;  // [blocks of the chunk]: the rows of a tile share them
   const std::byte* tokens[V::kTileTokens];
   const float* token_scales[V::kTileTokens];
-  int64_t count;  // products
+  int64_t prefetch = 0;  // bytes from a weight row to what the next tile will read
+  int64_t count;         // products
   float* out[V::kTileTokens];
   bool first;  // the first chunk sets the output, the others add to it
 };
@@ -267,7 +268,9 @@ inline void multiply_run(const TileArgs& a, int64_t begin, int64_t end, F (&acc)
     typename Step::Register x[kTokens];
     for (int t = 0; t < kTokens; ++t) x[t] = Step::token(a.tokens[t] + k * Step::kTokenSize);
     for (int r = 0; r < kRows; ++r) {
-      const auto w = Step::weight(a.weights[r] + k * Step::kWeightSize);
+      const std::byte* from = a.weights[r] + k * Step::kWeightSize;
+      V::prefetch(from + a.prefetch);
+      const auto w = Step::weight(from);
       for (int t = 0; t < kTokens; ++t) acc[r][t] = Step::multiply(acc[r][t], w, x[t]);
     }
   }
@@ -277,6 +280,22 @@ inline void multiply_run(const TileArgs& a, int64_t begin, int64_t end, F (&acc)
   for (int r = 0; r < kRows; ++r) {
     const auto w = Step::weight(a.weights[r] + k * Step::kWeightSize, end - k);
     for (int t = 0; t < kTokens; ++t) acc[r][t] = Step::multiply(acc[r][t], w, x[t]);
+  }
+}
+
+// The same for a whole block of 128: a loop of known length.
+template <typename Step, int kRows, int kTokens>
+inline void multiply_whole_block(const TileArgs& a, int64_t begin, F (&acc)[kRows][kTokens]) {
+  for (int64_t i = 0; i < kScaleBlock; i += Step::kCount) {
+    typename Step::Register x[kTokens];
+    for (int t = 0; t < kTokens; ++t)
+      x[t] = Step::token(a.tokens[t] + (begin + i) * Step::kTokenSize);
+    for (int r = 0; r < kRows; ++r) {
+      const std::byte* from = a.weights[r] + (begin + i) * Step::kWeightSize;
+      V::prefetch(from + a.prefetch);
+      const auto w = Step::weight(from);
+      for (int t = 0; t < kTokens; ++t) acc[r][t] = Step::multiply(acc[r][t], w, x[t]);
+    }
   }
 }
 
@@ -292,7 +311,11 @@ void multiply_tile(const TileArgs& a) {
       for (int r = 0; r < kRows; ++r) {
         for (int t = 0; t < kTokens; ++t) part[r][t] = V::zero();
       }
-      multiply_run<Step, kRows, kTokens>(a, begin, least(a.count, begin + kScaleBlock), part);
+      if (a.count - begin >= kScaleBlock) {
+        multiply_whole_block<Step, kRows, kTokens>(a, begin, part);
+      } else {
+        multiply_run<Step, kRows, kTokens>(a, begin, a.count, part);
+      }
       for (int t = 0; t < kTokens; ++t) {
         const float x_scale = a.token_scales[t] != nullptr ? a.token_scales[t][b] : 1.0f;
         const F scale = V::all(a.weight_scales[b] * x_scale);
@@ -343,6 +366,7 @@ void multiply_block(const BlockArgs& b) {
     TileArgs a;
     a.count = b.k_count;
     a.first = b.k_begin == 0;
+    a.prefetch = kTileRows * b.weight_stride;
     for (int64_t i = 0; i < tokens; ++i) {
       const int64_t row = g.x_rows != nullptr ? g.x_rows[t + i] : t + i;
       a.tokens[i] = x + (row * g.x.ld + b.k_begin) * Step::kTokenSize;

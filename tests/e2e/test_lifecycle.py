@@ -46,7 +46,7 @@ def test_no_open_port_without_a_key():
     (["--port", "65536"], "port"),
     (["--kv-cache-dtype", "int3"], "kv-cache-dtype"),
     (["--speculative-config", '{"method":"magic"}'], "speculative-config"),
-    (["--model", "/nonexistent"], "/nonexistent"),
+    (["--chat-template", "/nonexistent"], "/nonexistent"),
 ])
 def test_wrong_flags_are_named(flags, named):
     done = subprocess.run([PROGRAM, "serve", "--model", MODEL, *flags], capture_output=True,

@@ -1,7 +1,7 @@
 """The READMEs' examples work when pasted: against the server that `make serve` starts.
 
-Every fenced block marked `sh` or `python` is run as it stands, but for the port. A block after the
-line <!-- not run: REASON --> is left out.
+Every fenced block marked `sh` or `python` is run as it stands, but for the port; who reads a
+message from the terminal gets "hello". A block after the line <!-- not run: REASON --> is left out.
 """
 
 import os
@@ -41,13 +41,13 @@ def server():
         yield running
 
 
-@pytest.mark.parametrize("language, text", blocks())
+@pytest.mark.parametrize("language, text", list(blocks()))
 def test_block(server, language, text):
     text = re.sub(r"(127\.0\.0\.1|localhost):8000", f"127.0.0.1:{server.port}", text)
     text = text.replace("build/bin/galley", shlex.quote(PROGRAM))
     command = ["bash", "-euo", "pipefail", "-c", text] if language == "sh" else [sys.executable, "-c", text]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GALLEY_")}
-    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    done = subprocess.run(command, cwd=ROOT, input="hello\n", capture_output=True, text=True,
                           timeout=60 * PATIENCE, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip(), "it said nothing"

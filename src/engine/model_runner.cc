@@ -207,8 +207,10 @@ void ModelRunner::sample(std::span<const StepItem> plan, const Matrix& hidden) {
     item.first_sample = size_of_span(rows_);
     if (!planned.samples) continue;
     if (has_penalties(*planned.sampling)) {
-      const size_t tokens_max = static_cast<size_t>(planned.prompt_len) +
-                                static_cast<size_t>(std::max(planned.sampling->max_tokens, 1));
+      constexpr int64_t kForcedMax = 256;  // tokens the engine may append by itself; 64 today
+      const auto tokens_max = static_cast<size_t>(
+          std::min(int64_t{options_.info.context_max} + 1,
+                   int64_t{planned.prompt_len} + planned.sampling->max_tokens + kForcedMax));
       const auto at =
           penalties_.try_emplace(planned.id, options_.info.vocab_size, tokens_max).first;
       at->second.update(planned.known, planned.prompt_len);

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "engine/request.h"
@@ -24,9 +23,13 @@ class PenaltyCounts {
   std::span<const kernels::TokenCount> counts() const { return counts_; }
 
  private:
+  kernels::TokenCount& entry_of(int32_t token);
+
   size_t num_counted_ = 0;
   std::vector<kernels::TokenCount> counts_;
-  std::unordered_map<int32_t, size_t> at_;  // token -> index in counts_
+  // Open addressing from a token to its index in counts_, -1: empty. At most half full, a power of
+  // two long.
+  std::vector<int32_t> table_;
 };
 
 }  // namespace galley::engine

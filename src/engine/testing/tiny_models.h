@@ -42,6 +42,7 @@ struct TinyOptions {
   int32_t drafts = 0;
   int32_t threads = 1;
   DTypeChoice dtype = DTypeChoice::kAuto;
+  CacheChoice cache = CacheChoice::kAuto;
   int32_t num_blocks = 64;
   int32_t max_num_seqs = 64;
   int32_t step_tokens = 512;
@@ -54,6 +55,7 @@ inline Result<LoadedModel> load_tiny(const TinyOptions& tiny) {
   options.folder = folder.path();
   options.format = LoadFormat::kDummy;
   options.dtype = tiny.dtype;
+  options.cache = tiny.cache;
   options.num_blocks = tiny.num_blocks;
   options.max_num_seqs = tiny.max_num_seqs;
   options.max_num_batched_tokens = tiny.step_tokens;
@@ -82,6 +84,8 @@ class TinySequence {
     sampling.max_tokens = 400;
     return sampling;
   }
+
+  void ban(std::vector<int32_t> tokens) { banned_ = std::move(tokens); }
 
   // Computes the known tokens in chunks and samples the first token after them.
   void prefill(int32_t chunk) {
@@ -120,6 +124,7 @@ class TinySequence {
     item.prompt_len = prompt_len_;
     item.blocks = blocks_;
     item.sampling = &sampling_;
+    item.banned = banned_;
     return item;
   }
 
@@ -148,6 +153,7 @@ class TinySequence {
   const int32_t prompt_len_;
   const SamplingParams sampling_;
   std::vector<BlockId> blocks_;
+  std::vector<int32_t> banned_;
   std::vector<int32_t> drafts_;
   std::vector<float> logprobs_;
   std::vector<kernels::SampleResult> prompt_scores_;

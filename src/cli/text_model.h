@@ -8,8 +8,6 @@
 
 namespace galley::cli {
 
-inline constexpr size_t kTemplateBytesMax = size_t{1} << 20;
-
 struct TextModelOptions {
   std::string folder;
   std::string chat_template;              // a file that replaces the folder's; empty: the folder's

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 
+#include "base/file.h"
 #include "text/jinja.h"
 #include "text/json.h"
 
@@ -33,7 +34,7 @@ void expect_equal(const Result<std::string>& got, const json::object& golden) {
 json::value goldens() {
   setenv("TZ", "UTC", 1);  // strftime_now shows local time.
   const std::string file =
-      read_text_file(GALLEY_SOURCE_DIR "/src/text/testdata/jinja.json", size_t{1} << 24).value();
+      read_file(GALLEY_SOURCE_DIR "/src/text/testdata/jinja.json", size_t{1} << 24).value();
   return parse_json(file, "jinja.json", 64).value();
 }
 

@@ -1,9 +1,5 @@
 #include "text/json.h"
 
-#include <sys/stat.h>
-
-#include <fstream>
-
 namespace galley::text {
 
 namespace json = boost::json;
@@ -21,24 +17,6 @@ Status wrong_kind(std::string_view key, const std::string& where, std::string_vi
 }
 
 }  // namespace
-
-Result<std::string> read_text_file(const std::string& path, size_t bytes_max) {
-  struct stat info = {};
-  if (::stat(path.c_str(), &info) != 0) return Status(Code::kNotFound, path + ": no such file");
-  if (!S_ISREG(info.st_mode)) return Status(Code::kInvalid, path + ": not a regular file");
-  const auto size = static_cast<uint64_t>(info.st_size);
-  if (size > bytes_max) {
-    return Status(Code::kTooLarge, path + ": " + std::to_string(size) + " bytes, the limit is " +
-                                       std::to_string(bytes_max));
-  }
-  std::string content(size, '\0');
-  std::ifstream in(path, std::ios::binary);
-  in.read(content.data(), static_cast<std::streamsize>(size));
-  if (static_cast<uint64_t>(in.gcount()) != size) {
-    return Status(Code::kCorrupt, path + ": could not be read to its end");
-  }
-  return content;
-}
 
 Result<json::value> parse_json(std::string_view text, const std::string& name, size_t depth_max) {
   json::parse_options options;

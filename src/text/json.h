@@ -14,10 +14,6 @@
 
 namespace galley::text {
 
-// The content of the regular file at `path`. kNotFound when there is none, kTooLarge above
-// `bytes_max`.
-Result<std::string> read_text_file(const std::string& path, size_t bytes_max);
-
 // Parses one JSON document. kCorrupt, naming `name` and the reason, when it is not one or is nested
 // deeper than `depth_max`.
 Result<boost::json::value> parse_json(std::string_view text, const std::string& name,

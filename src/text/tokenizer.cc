@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/file.h"
 #include "text/detokenizer.h"
 #include "text/json.h"
 #include "text/utf8.h"
@@ -55,9 +56,8 @@ struct Tokenizer::Encoding {
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::load(const std::string& folder,
                                                          const TokenizerLimits& limits) {
   GALLEY_ASSIGN_OR_RETURN(const std::string file,
-                          read_text_file(folder + "/tokenizer.json", limits.file_bytes_max));
-  Result<std::string> config =
-      read_text_file(folder + "/tokenizer_config.json", limits.file_bytes_max);
+                          read_file(folder + "/tokenizer.json", limits.file_bytes_max));
+  Result<std::string> config = read_file(folder + "/tokenizer_config.json", limits.file_bytes_max);
   if (!config.ok() && config.code() != Code::kNotFound) return config.status();
   Result<std::shared_ptr<const Tokenizer>> tokenizer =
       parse(file, config.ok() ? std::string_view(config.value()) : std::string_view(), limits);

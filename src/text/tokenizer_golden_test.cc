@@ -1,6 +1,7 @@
 // Token ids recorded from Hugging Face tokenizers (tools/goldens/tokenizer/record.py).
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "text/json.h"
 #include "text/tokenizer.h"
 
@@ -22,8 +23,7 @@ std::vector<int32_t> encoded(const Tokenizer& tokenizer, std::string_view text,
 
 TEST(TokenizerGolden, EqualsHuggingFaceTokenizers) {
   const std::string file =
-      read_text_file(GALLEY_SOURCE_DIR "/src/text/testdata/tokenizers.json", size_t{1} << 24)
-          .value();
+      read_file(GALLEY_SOURCE_DIR "/src/text/testdata/tokenizers.json", size_t{1} << 24).value();
   const json::value goldens = parse_json(file, "tokenizers.json", 64).value();
   ASSERT_EQ(goldens.as_array().size(), 8u);
   for (const json::value& golden : goldens.as_array()) {

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -40,6 +43,30 @@ TEST(Commands, HelpFitsAScreen) {
       EXPECT_LE(end - begin, kHelpColumnsMax)
           << command.name << ": " << text.substr(begin, end - begin);
       begin = end + 1;
+    }
+  }
+}
+
+TEST(Commands, EveryFlagIsInTheDocument) {
+  std::ifstream file(std::string(GALLEY_SOURCE_DIR) + "/docs/configuration.md");
+  const std::string document((std::istreambuf_iterator<char>(file)), {});
+  ASSERT_FALSE(document.empty());
+  for (const Named& command : kAll) {
+    testing::internal::CaptureStdout();
+    const std::vector<std::string> args = {"--help-all"};
+    // A command that only lists others answers an unknown one; it has no flags.
+    if (!command.run(args, {}).ok()) {
+      testing::internal::GetCapturedStdout();
+      continue;
+    }
+    std::istringstream lines(testing::internal::GetCapturedStdout());
+    for (std::string line; std::getline(lines, line);) {
+      if (!line.starts_with("  --")) continue;
+      std::string flag = line.substr(4, line.find_first_of(" ,", 4) - 4);
+      if (flag.starts_with("[no-]")) flag.erase(0, 5);
+      if (flag == "help") continue;
+      EXPECT_NE(document.find("`--" + flag + "`"), std::string::npos)
+          << "--" << flag << " of " << command.name << " is not in docs/configuration.md";
     }
   }
 }

@@ -90,6 +90,10 @@ Status run_serve(Args args, const Variables& variables) {
   GALLEY_ASSIGN_OR_RETURN(const LogLevel level, parse_log_level(flags.log_level));
   set_log_level(level);
   GALLEY_ASSIGN_OR_RETURN(const ServedModelOptions options, resolve(flags));
+  flags.model.model = options.load.folder;  // resolved: what is printed is what is served
+  if (flags.serving.served_model_names.empty()) {
+    flags.serving.served_model_names.push_back(folder_name(options.load.folder));
+  }
 
   std::fprintf(stderr, "galley %s, commit %s\n%s", std::string(version()).c_str(),
                std::string(commit()).c_str(), settings.print().c_str());

@@ -1,5 +1,7 @@
 #include "gateway/server.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -54,10 +56,40 @@ Status validate(const ServerOptions& options) {
   return Status();
 }
 
+namespace {
+
+constexpr rlim_t kOtherDescriptors = 128;  // what the process needs beside connections
+
+// Raises the soft limit of open descriptors towards what `options` ask for, and gives the options
+// with as many connections as there can be.
+ServerOptions with_descriptors(ServerOptions options) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return options;
+  const auto wanted = static_cast<rlim_t>(options.limits.connections_max) + kOtherDescriptors;
+  if (limit.rlim_cur < wanted) {
+    limit.rlim_cur = std::min(wanted, limit.rlim_max);
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  if (limit.rlim_cur < wanted) {
+    const rlim_t left = limit.rlim_cur > 2 * kOtherDescriptors ? limit.rlim_cur - kOtherDescriptors
+                                                               : limit.rlim_cur / 2;
+    options.limits.connections_max = std::max(1, static_cast<int32_t>(left));
+    log_warning("the system allows ", limit.rlim_cur, " open descriptors: at most ",
+                options.limits.connections_max, " connections; raise `ulimit -n`");
+  }
+  return options;
+}
+
+}  // namespace
+
 class Server::Impl : public std::enable_shared_from_this<Server::Impl> {
  public:
   explicit Impl(const ServerOptions& options)
-      : options_(options), context_(1), acceptor_(context_), ticker_(context_), signals_(context_) {
+      : options_(with_descriptors(options)),
+        context_(1),
+        acceptor_(context_),
+        ticker_(context_),
+        signals_(context_) {
     shared_.options = &options_;
     shared_.clock = &clock_;
   }

@@ -46,7 +46,7 @@ def main() -> None:
         sample = data.draw(rng)
         if sample.tools or sample.history or sample.after:
             continue
-        reply = (sample.think, sample.answer)
+        reply = (sample.think, sample.answer)  # one question, one reply
         assert replies.setdefault(sample.user, reply) == reply, (sample.user, replies[sample.user], reply)
 
     with tempfile.TemporaryDirectory() as made:

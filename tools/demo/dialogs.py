@@ -52,6 +52,7 @@ def talking(rng: random.Random, held: bool) -> Sample:
         question = tasks.roughen(rng, question, lang)
     if not held and rng.random() < 0.12:
         question = tasks.misspell(rng, question)
+    lang = tasks.lang_of(question)
     answers = en_a if lang == "en" else zh_a
     return Sample("talk", lang, question, en_t if lang == "en" else zh_t, answers[0],
                   contains(answers[0][:24]) | {"topic": topic})
@@ -76,6 +77,7 @@ def declining(rng: random.Random, held: bool) -> Sample:
     question = tasks.roughen(rng, question, lang)
     if not held and rng.random() < 0.1:
         question = tasks.misspell(rng, question)
+    lang = tasks.lang_of(question)
     think, answer = talk.DECLINE_EN if lang == "en" else talk.DECLINE_ZH
     return Sample("decline", lang, question, think, answer, contains(answer[:16]))
 

@@ -18,12 +18,13 @@ namespace {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr int kMixesDivisor = 4;
+constexpr size_t kNumRequests = 24;
 #else
 constexpr int kMixesDivisor = 1;
+constexpr size_t kNumRequests = 64;
 #endif
 
 constexpr int32_t kVocab = 160;
-constexpr size_t kNumRequests = 64;
 
 struct Answer {
   std::vector<OutputToken> tokens;

@@ -44,6 +44,7 @@ Result<gateway::TextModel> load_text_model(const TextModelOptions& options) {
   const bool is_missing = chat.code() == Code::kNotFound && options.chat_template.empty();
   if (!chat.ok() && !is_missing) return chat.status();
   if (chat.ok()) {
+    out.tool_format = text::tool_format_of((*chat)->source());
     out.arguments_as_objects = wants_parsed_arguments((*chat)->source());
     out.render_chat = [one = *chat](const boost::json::object& context) -> Result<std::string> {
       const auto now = static_cast<int64_t>(std::time(nullptr));

@@ -4,156 +4,13 @@
 #include <string_view>
 #include <utility>
 
-#include "gateway/tool_calls.h"
+#include "gateway/http_response.h"
 #include "text/detokenizer.h"
+#include "text/reasoning.h"
+#include "text/stop_strings.h"
+#include "text/tool_calls.h"
 
 namespace galley::gateway {
-namespace {
-
-// Finds the first stop string in a text that comes in pieces.
-class StopMatcher {
- public:
-  StopMatcher(std::vector<std::string> stops, bool include)
-      : stops_(std::move(stops)), include_(include) {}
-
-  // Appends to `out` what cannot be part of a stop string any more. True: one has come, whole in
-  // what was pushed, and `out` ends before it (or with it).
-  bool push(std::string_view piece, std::string& out) {
-    if (stops_.empty()) {
-      out += piece;
-      return false;
-    }
-    held_ += piece;
-    size_t first = std::string::npos;
-    for (const std::string& stop : stops_) {
-      const size_t at = held_.find(stop);
-      if (at >= first) continue;
-      first = at;
-      found_ = stop;
-    }
-    if (first != std::string::npos) {
-      out += held_.substr(0, include_ ? first + found_.size() : first);
-      held_.clear();
-      return true;
-    }
-    size_t keep = 0;
-    for (const std::string& stop : stops_) keep = std::max(keep, begun_at_end(held_, stop));
-    out += held_.substr(0, held_.size() - keep);
-    held_.erase(0, held_.size() - keep);
-    return false;
-  }
-
-  // Text that is not looked at: before min_tokens.
-  void pass(std::string_view piece, std::string& out) {
-    flush(out);
-    out += piece;
-  }
-
-  void flush(std::string& out) {
-    out += held_;
-    held_.clear();
-  }
-
-  const std::string& found() const { return found_; }
-
- private:
-  const std::vector<std::string> stops_;
-  const bool include_;
-  std::string held_;
-  std::string found_;
-};
-
-// Splits thought from answer. White space around either belongs to the format and is dropped.
-class ThoughtSplitter {
- public:
-  ThoughtSplitter(const ThinkingTags& tags, bool open)
-      : tags_(tags), state_(open ? State::kThought : State::kStart) {}
-
-  void push(std::string_view piece, api::Delta& delta) {
-    held_ += piece;
-    while (!held_.empty() && step(delta)) {
-    }
-  }
-
-  void flush(api::Delta& delta) {
-    if (state_ == State::kThought) {
-      add_thought(held_, delta);
-    } else {
-      delta.content += held_;
-    }
-    held_.clear();
-  }
-
- private:
-  enum class State { kStart, kThought, kBetween, kAnswer };
-  static constexpr std::string_view kSpace = " \t\r\n";
-
-  // One transition; false when more text is needed.
-  bool step(api::Delta& delta) {
-    switch (state_) {
-      case State::kStart: {
-        const size_t at = held_.find_first_not_of(kSpace);
-        const std::string_view rest =
-            at == std::string::npos ? std::string_view() : std::string_view(held_).substr(at);
-        if (rest.starts_with(tags_.begin)) {
-          held_.erase(0, at + tags_.begin.size());
-          state_ = State::kThought;
-          return true;
-        }
-        if (std::string_view(tags_.begin).starts_with(rest)) return false;
-        state_ = State::kAnswer;
-        return true;
-      }
-      case State::kThought: {
-        const size_t at = held_.find(tags_.end);
-        if (at != std::string::npos) {
-          add_thought(std::string_view(held_).substr(0, at), delta);
-          held_.erase(0, at + tags_.end.size());
-          state_ = State::kBetween;
-          return true;
-        }
-        const size_t keep = begun_at_end(held_, tags_.end);
-        add_thought(std::string_view(held_).substr(0, held_.size() - keep), delta);
-        held_.erase(0, held_.size() - keep);
-        return false;
-      }
-      case State::kBetween: {
-        const size_t at = held_.find_first_not_of(kSpace);
-        held_.erase(0, at == std::string::npos ? held_.size() : at);
-        if (held_.empty()) return false;
-        state_ = State::kAnswer;
-        return true;
-      }
-      case State::kAnswer:
-        delta.content += held_;
-        held_.clear();
-        return false;
-    }
-    return false;
-  }
-
-  // White space is held until something follows it.
-  void add_thought(std::string_view piece, api::Delta& delta) {
-    for (const char c : piece) {
-      if (kSpace.find(c) != std::string_view::npos) {
-        space_ += c;
-        continue;
-      }
-      if (thought_begun_) delta.reasoning += space_;
-      space_.clear();
-      thought_begun_ = true;
-      delta.reasoning += c;
-    }
-  }
-
-  const ThinkingTags& tags_;
-  State state_;
-  std::string held_;
-  std::string space_;
-  bool thought_begun_ = false;
-};
-
-}  // namespace
 
 // A token that means something to a parser, whether or not special tokens give text.
 struct Marker {
@@ -162,19 +19,21 @@ struct Marker {
 };
 
 struct ChoiceStream::Parsers {
-  Parsers(const ChoiceOptions& options, const api::CommonFields& common, const TextModel& text)
-      : detokenizer(*text.tokenizer, common.skip_special_tokens),
+  Parsers(const ChoiceOptions& options, const api::CommonFields& common, const TextModel& model)
+      : detokenizer(*model.tokenizer, common.skip_special_tokens),
         stop(common.stop, common.include_stop_str_in_output),
         min_tokens(common.sampling.min_tokens) {
-    if (options.chat && text.thinking.enabled) {
-      thought = std::make_unique<ThoughtSplitter>(text.thinking, options.thinking_open);
-      markers.push_back({text.thinking.begin_id, text.thinking.begin});
-      markers.push_back({text.thinking.end_id, text.thinking.end});
+    if (options.chat && model.thinking.enabled) {
+      thought = std::make_unique<text::ReasoningParser>(model.thinking.begin, model.thinking.end,
+                                                        options.thinking_open);
+      markers.push_back({model.thinking.begin_id, model.thinking.begin});
+      markers.push_back({model.thinking.end_id, model.thinking.end});
     }
     if (!options.tool_calls) return;
-    tools = std::make_unique<ToolCallSplitter>(options.one_tool_call);
-    for (const std::string_view marker : kToolMarkers)
-      if (const auto id = text.tokenizer->id_of(marker)) markers.push_back({*id, marker});
+    one_tool_call = options.one_tool_call;
+    tools = std::make_unique<text::ToolCallParser>(model.tool_format);
+    for (const std::string_view marker : text::tool_markers(model.tool_format))
+      if (const auto id = model.tokenizer->id_of(marker)) markers.push_back({*id, marker});
   }
 
   // The characters `token` completes.
@@ -193,7 +52,7 @@ struct ChoiceStream::Parsers {
 
   void give(std::string_view piece, api::Delta& delta) {
     if (thought == nullptr) return give_answer(piece, delta);
-    api::Delta split;
+    text::ReasoningParser::Output split;
     thought->push(piece, split);
     delta.reasoning += split.reasoning;
     give_answer(split.content, delta);
@@ -201,28 +60,51 @@ struct ChoiceStream::Parsers {
 
   void flush(api::Delta& delta) {
     if (thought != nullptr) {
-      api::Delta split;
+      text::ReasoningParser::Output split;
       thought->flush(split);
       delta.reasoning += split.reasoning;
       give_answer(split.content, delta);
     }
-    if (tools != nullptr) tools->flush(delta);
+    if (tools == nullptr) return;
+    text::ToolCallParser::Output split;
+    tools->flush(split);
+    give_calls(std::move(split), delta);
   }
 
   void give_answer(std::string_view piece, api::Delta& delta) {
-    if (tools != nullptr) {
-      tools->push(piece, delta);
-    } else {
+    if (tools == nullptr) {
       delta.content += piece;
+      return;
+    }
+    text::ToolCallParser::Output split;
+    tools->push(piece, split);
+    give_calls(std::move(split), delta);
+  }
+
+  // A call is given out whole; with one_tool_call those after the first are dropped.
+  void give_calls(text::ToolCallParser::Output split, api::Delta& delta) {
+    delta.content += split.content;
+    for (text::ToolCallParser::Call& call : split.calls) {
+      if (one_tool_call && num_calls > 0) return;
+      api::ToolCallDelta out;
+      out.index = num_calls++;
+      out.id = "call_" + random_hex().substr(0, kCallIdDigits);
+      out.name = std::move(call.name);
+      out.arguments = std::move(call.arguments);
+      delta.tool_calls.push_back(std::move(out));
     }
   }
 
+  static constexpr size_t kCallIdDigits = 24;
+
   text::Detokenizer detokenizer;
-  StopMatcher stop;
-  std::unique_ptr<ThoughtSplitter> thought;  // null: all is answer
-  std::unique_ptr<ToolCallSplitter> tools;   // null: no tools were given
+  text::StopMatcher stop;
+  std::unique_ptr<text::ReasoningParser> thought;  // null: all is answer
+  std::unique_ptr<text::ToolCallParser> tools;     // null: no tools were given
   std::vector<Marker> markers;
   const int32_t min_tokens;
+  bool one_tool_call = false;
+  int32_t num_calls = 0;
 };
 
 ChoiceStream::ChoiceStream(const ChoiceOptions& options, const api::CommonFields& common,
@@ -301,7 +183,7 @@ void ChoiceStream::finish(const engine::Event& event, bool stopped, api::Delta& 
       delta.stop_token = event.stop_token;
   }
   parsers_->flush(delta);
-  const bool called = parsers_->tools != nullptr && parsers_->tools->num_calls() > 0;
+  const bool called = parsers_->num_calls > 0;
   if (called && delta.finish == api::Finish::kStop) delta.finish = api::Finish::kToolCalls;
 }
 

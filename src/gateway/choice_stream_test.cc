@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "gateway/testing/text_models.h"
-#include "gateway/tool_calls.h"
 
 namespace galley::gateway {
 namespace {
@@ -239,7 +238,7 @@ TEST(ChoiceStream, WhatIsNoCallIsText) {
   Case c{.tokens = bytes(nonsense), .options = {.chat = true, .tool_calls = true}};
   api::Choice out = run(c);
   EXPECT_TRUE(out.tool_calls.empty());
-  EXPECT_EQ(out.content, nonsense.substr(kCallsBegin.size()));
+  EXPECT_EQ(out.content, nonsense.substr(text::kCallsBegin.size()));
   c.tokens = bytes("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>sum<｜tool▁sep｜>{\"a");
   out = run(c);
   EXPECT_TRUE(out.tool_calls.empty());

@@ -11,6 +11,7 @@
 
 #include "base/status.h"
 #include "text/tokenizer.h"
+#include "text/tool_calls.h"
 
 namespace galley::gateway {
 
@@ -33,6 +34,7 @@ struct TextModel {
   ChatRenderer render_chat;           // empty: the model has no chat template
   bool arguments_as_objects = false;  // the template wants tool calls' arguments parsed
   ThinkingTags thinking;
+  text::ToolFormat tool_format = text::ToolFormat::kDeepseek;
   std::vector<int32_t> eos_ids;  // end-of-text tokens: no stop_reason is reported for them
 };
 

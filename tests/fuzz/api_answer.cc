@@ -12,16 +12,25 @@
 #include "base/check.h"
 #include "gateway/choice_stream.h"
 #include "gateway/testing/text_models.h"
-#include "gateway/tool_calls.h"
+#include "text/tool_calls.h"
 #include "text/utf8.h"
 
 namespace galley::gateway {
 namespace {
 
 std::vector<int32_t> tokens_of(std::string_view data) {
-  constexpr std::array<std::string_view, 12> kPieces = {
-      kCallsBegin,   kCallsEnd, kCallBegin, kCallEnd,   kCallSeparator, "function",
-      "\n```json\n", "\n```",   "<think>",  "</think>", "stop",         "{\"a\":1}"};
+  constexpr std::array<std::string_view, 12> kPieces = {text::kCallsBegin,
+                                                        text::kCallsEnd,
+                                                        text::kCallBegin,
+                                                        text::kCallEnd,
+                                                        text::kCallSeparator,
+                                                        "function",
+                                                        "\n```json\n",
+                                                        "\n```",
+                                                        "<think>",
+                                                        "</think>",
+                                                        "stop",
+                                                        "{\"a\":1}"};
   std::vector<int32_t> out;
   for (const char c : data) {
     const auto byte = static_cast<unsigned char>(c);

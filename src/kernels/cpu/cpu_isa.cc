@@ -30,7 +30,7 @@ uint64_t saved_states() {
 }
 
 // Linux hands out the 8 KiB of tile registers only to a process that asks (arch_prctl(2)).
-[[maybe_unused]] bool tile_registers_granted() {
+bool tile_registers_granted() {
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
   constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
@@ -85,6 +85,14 @@ std::vector<Implementation> find_implementations() {
   missing.need(bit(seven.ecx, 1), "avx512_vbmi");
   missing.need(bit(seven_one.eax, 5), "avx512_bf16");
   add(Isa::kAvx512, avx512_bf16_primitives(), missing);
+
+  missing.need(bit(seven.edx, 24), "amx_tile");
+  missing.need(bit(seven.edx, 22), "amx_bf16");
+  missing.need(saves(kTileStates), "a system that saves tile registers");
+  // Asked last: it changes the process.
+  if (missing.names().empty())
+    missing.need(tile_registers_granted(), "leave to use tile registers");
+  add(Isa::kAmx, amx_primitives(), missing);
   return all;
 }
 

@@ -109,5 +109,6 @@ const Primitives& portable_primitives();
 const Primitives& avx2_primitives();
 const Primitives& avx512_primitives();
 const Primitives& avx512_bf16_primitives();
+const Primitives& amx_primitives();
 
 }  // namespace galley::kernels::cpu

@@ -218,6 +218,7 @@ void read_llama(Fields* fields, ModelConfig* config) {
   if (config->architecture == Architecture::kQwen2) {
     config->qkv_bias = true;  // Qwen2 always has them, and never on o_proj
     expect_false(fields, "use_sliding_window");
+    expect_false(fields, "use_mrope");
   } else {
     config->qkv_bias = config->out_bias = fields->boolean("attention_bias", false);
   }

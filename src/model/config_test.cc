@@ -155,6 +155,7 @@ TEST(Config, RefusesUnknownValuesByName) {
   expect_refused(with(kV3, "architectures", R"(["GPT2LMHeadModel"])"), "GPT2LMHeadModel");
   expect_refused(with(kV3, "architectures", R"([])"), "architectures");
   expect_refused(with(kQwen2, "use_sliding_window", "true"), "use_sliding_window");
+  expect_refused(with(kQwen2, "use_mrope", "true"), "use_mrope");
   expect_refused(with(kQwen2, "mlp_bias", "true"), "mlp_bias");
   expect_refused(with(kQwen2, "partial_rotary_factor", "0.5"), "partial_rotary_factor");
 }

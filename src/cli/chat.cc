@@ -167,6 +167,7 @@ class AnswerPrinter {
 
 Status answer(ChatSession* session, const std::string& message, bool terminal, bool show_thinking) {
   AnswerPrinter printer(terminal, show_thinking);
+  const QuietTyping quiet;
   clear_interrupt();
   const Result<AnswerFigures> figures = session->ask(
       message, [&](Part part, std::string_view piece) { printer.text(part, piece); },

@@ -7,6 +7,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/error.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -235,9 +236,19 @@ class StreamSession final : public HttpLoop::Session,
     }
     http::async_read_some(stream_, buffer_, parser_,
                           [self = this->shared_from_this()](error_code error, size_t) {
+                            // Many servers end a stream over TLS without a farewell; whoever
+                            // reads events knows by [DONE] whether it was whole.
+                            if (self->streaming_ && error == asio::ssl::error::stream_truncated) {
+                              return self->end_of_stream();
+                            }
                             if (error) return self->broken("the connection broke", error);
                             self->read_body();
                           });
+  }
+
+  void end_of_stream() {
+    if (!take_body()) return;
+    finish(Status(), static_cast<int>(parser_.get().result_int()), "");
   }
 
   // Moves what has been read out of the parser. False: the request is over.

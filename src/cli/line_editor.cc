@@ -5,6 +5,7 @@
 #include <langinfo.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -72,6 +73,22 @@ InterruptScope::InterruptScope() {
 
 InterruptScope::~InterruptScope() {
   std::signal(SIGINT, SIG_DFL);
+}
+
+struct QuietTyping::Saved {
+  termios settings = {};
+};
+
+QuietTyping::QuietTyping() {
+  auto saved = std::make_unique<Saved>();
+  if (::tcgetattr(STDIN_FILENO, &saved->settings) != 0) return;
+  termios quiet = saved->settings;
+  quiet.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+  if (::tcsetattr(STDIN_FILENO, TCSANOW, &quiet) == 0) saved_ = std::move(saved);
+}
+
+QuietTyping::~QuietTyping() {
+  if (saved_) ::tcsetattr(STDIN_FILENO, TCSANOW, &saved_->settings);
 }
 
 struct LineEditor::State {

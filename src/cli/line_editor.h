@@ -25,6 +25,20 @@ class InterruptScope {
   InterruptScope& operator=(const InterruptScope&) = delete;
 };
 
+// While it lives, what is typed is not echoed into the answer being printed; it is still read by
+// the next prompt. Does nothing where standard input is no terminal.
+class QuietTyping {
+ public:
+  QuietTyping();
+  ~QuietTyping();
+  QuietTyping(const QuietTyping&) = delete;
+  QuietTyping& operator=(const QuietTyping&) = delete;
+
+ private:
+  struct Saved;
+  std::unique_ptr<Saved> saved_;
+};
+
 class LineEditor {
  public:
   enum class Outcome : uint8_t { kLine, kInterrupt, kEnd };

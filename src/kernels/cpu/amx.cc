@@ -260,9 +260,23 @@ void gemm_amx(const GemmArgs& g) {
   }
 }
 
+double multiply_tile_registers(bool f32, int64_t rounds) {
+  if (f32) return multiply_registers(true, rounds);
+  configure(kBlockTokens);
+  for (int64_t i = 0; i < rounds; ++i) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+  return static_cast<double>(rounds * 4 * kTile * kTile * kTileK) * 2.0;
+}
+
 constexpr Primitives make_amx_table() {
   Primitives table = make_table("amx");
   table.gemm = gemm_amx;
+  table.multiply_registers = multiply_tile_registers;
   return table;
 }
 constexpr Primitives kTable = make_amx_table();

@@ -188,6 +188,18 @@ void attend(const AttendArgs& a) {
   }
 }
 
+double multiply_registers(bool, int64_t rounds) {
+  double sums[4] = {0.0, 1.0, 2.0, 3.0};
+  volatile double input = 1.0;
+  const double x = input;
+  for (int64_t i = 0; i < rounds; ++i) {
+    for (double& sum : sums) sum += x * x;
+  }
+  volatile double result = sums[0] + sums[1] + sums[2] + sums[3];
+  (void)result;
+  return static_cast<double>(rounds) * 8.0;
+}
+
 }  // namespace
 
 const Primitives& portable_primitives() {
@@ -206,6 +218,7 @@ const Primitives& portable_primitives() {
       .gemm = gemm,
       .gemm_rows = gemm_rows,
       .attend = attend,
+      .multiply_registers = multiply_registers,
   };
   return kTable;
 }

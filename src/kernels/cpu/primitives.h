@@ -102,6 +102,11 @@ struct Primitives {
   void (*gemm_rows)(const float* x, int64_t x_ld, int64_t num_tokens, const float* w, int64_t w_ld,
                     int64_t num_rows, int64_t n, bool accumulate, float* out, int64_t out_ld);
   void (*attend)(const AttendArgs& args);
+
+  // --- the machine's limit, for op_bench ---
+  // Multiplies registers `rounds` times with the instruction of gemm (of its f32 form when `f32`)
+  // and returns how many FLOPs that was.
+  double (*multiply_registers)(bool f32, int64_t rounds);
 };
 
 // The tables. Only portable's functions may be called without asking cpu_isa.h first.

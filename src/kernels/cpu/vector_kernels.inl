@@ -585,6 +585,35 @@ void attend(const AttendArgs& args) {
   }
 }
 
+// --- the machine's limit ---
+
+template <typename Step>
+void multiply_rounds(int64_t rounds) {
+  alignas(64) std::byte zeros[4 * kLanes] = {};
+  F acc[12];
+  for (int i = 0; i < 12; ++i) acc[i] = V::all(static_cast<float>(i));
+  auto x = Step::token(zeros);
+  for (int64_t round = 0; round < rounds; ++round) {
+    for (int i = 0; i < 12; ++i) acc[i] = Step::multiply(acc[i], x, x);
+    // Or the compiler would multiply once.
+    __asm__ volatile("" ::: "memory");
+  }
+  F sum = V::zero();
+  for (int i = 0; i < 12; ++i) sum = V::add(sum, acc[i]);
+  volatile float result = V::sum_of(sum);
+  (void)result;
+}
+
+double multiply_registers(bool f32, int64_t rounds) {
+  if (f32) {
+    multiply_rounds<FloatStep<DType::kF32>>(rounds);
+  } else {
+    multiply_rounds<Bf16Step>(rounds);
+  }
+  return static_cast<double>(rounds) * 12.0 * 2.0 *
+         static_cast<double>(f32 ? kLanes : Bf16Step::kCount);
+}
+
 // --- the table ----------------------------------------------------------------------------------
 
 constexpr Primitives make_table(const char* name) {
@@ -603,5 +632,6 @@ constexpr Primitives make_table(const char* name) {
       .gemm = gemm,
       .gemm_rows = gemm_rows,
       .attend = attend,
+      .multiply_registers = multiply_registers,
   };
 }

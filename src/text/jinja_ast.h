@@ -53,6 +53,7 @@ struct Expr {
 };
 
 struct Statement;
+struct Branch;
 
 struct Block {
   std::vector<Statement> statements;
@@ -94,13 +95,19 @@ struct Statement {
   Target target;
   Block body;
   Block or_else;
-  std::vector<std::pair<ExprPtr, Block>> branches;
+  std::vector<Branch> branches;
   std::vector<Parameter> parameters;
   std::vector<std::pair<Target, ExprPtr>> bindings;
   // Of a macro: whether its body uses these names.
   bool uses_varargs = false;
   bool uses_kwargs = false;
   bool uses_caller = false;
+};
+
+// Of an if block.
+struct Branch {
+  ExprPtr condition;  // null: else
+  Block body;
 };
 
 struct ParseLimits {

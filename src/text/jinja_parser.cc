@@ -253,13 +253,13 @@ Statement Parser::parse_if() {
     ExprPtr condition = parse_tuple(false, false);
     end_block_tag();
     Block body = parse_block({"elif", "else", "endif"});
-    s.branches.emplace_back(std::move(condition), std::move(body));
+    s.branches.push_back({std::move(condition), std::move(body)});
     if (current().kind == Token::kEnd) fail("'{% endif %}' is missing");
     take();
     const std::string name = take_name();
     if (name == "elif") continue;
     end_block_tag();
-    if (name == "else") s.branches.emplace_back(nullptr, parse_body("endif"));
+    if (name == "else") s.branches.push_back({nullptr, parse_body("endif")});
     break;
   }
   --branches_;

@@ -57,6 +57,7 @@ struct Branch;
 
 struct Block {
   std::vector<Statement> statements;
+  std::vector<std::string> undefined;  // of a block with a scope: names hidden from its beginning
 };
 
 // What a set or for assigns to: a name, an attribute of a namespace, or a tuple of targets.
@@ -118,6 +119,9 @@ struct ParseLimits {
 
 // Parses a template. Throws Error.
 Block parse_template(std::string_view source, const ParseLimits& limits);
+
+// Fills Block::undefined of `root` and all blocks within (jinja_scopes.cc).
+void find_undefined(Block& root);
 
 // Names the engine knows (jinja_filters.cc, jinja_tests.cc); the parser refuses others.
 bool has_filter(std::string_view name);

@@ -154,12 +154,20 @@ std::string Machine::render(const Block& root, const boost::json::object& contex
   for (const auto& entry : context) {
     variables->variables.insert_or_assign(std::string(entry.key()), from_json(entry.value()));
   }
-  scope_ = std::make_shared<Scope>();
-  scope_->outer = variables;
+  scope_ = scope_for(root, variables);
   std::string out;
   out_ = &out;
   run(root);
   return out;
+}
+
+std::shared_ptr<Scope> Machine::scope_for(const Block& block, const std::shared_ptr<Scope>& outer) {
+  auto scope = std::make_shared<Scope>();
+  scope->outer = outer;
+  for (const std::string& name : block.undefined) {
+    scope->variables.emplace(name, Value::undefined("'" + name + "' is undefined"));
+  }
+  return scope;
 }
 
 void Machine::write(std::string_view text) {
@@ -229,8 +237,7 @@ Machine::Flow Machine::run(const Statement& s) {
 }
 
 Machine::Flow Machine::run_scoped(const Block& block) {
-  auto inner = std::make_shared<Scope>();
-  inner->outer = scope_;
+  std::shared_ptr<Scope> inner = scope_for(block, scope_);
   std::swap(scope_, inner);
   const Flow flow = run(block);
   std::swap(scope_, inner);
@@ -256,10 +263,7 @@ Machine::Flow Machine::run_if(const Statement& s) {
 Machine::Flow Machine::run_for(const Statement& s) {
   std::vector<Value> items = iterate(eval(*s.expr), budget_);
   const std::shared_ptr<Scope> outer = scope_;
-  const auto enter = [&] {
-    scope_ = std::make_shared<Scope>();
-    scope_->outer = outer;
-  };
+  const auto enter = [&] { scope_ = scope_for(s.body, outer); };
   if (s.condition) {
     std::vector<Value> kept;
     for (const Value& item : items) {
@@ -289,8 +293,7 @@ Machine::Flow Machine::run_for(const Statement& s) {
 void Machine::run_with(const Statement& s) {
   std::vector<Value> values;
   for (const auto& binding : s.bindings) values.push_back(eval(*binding.second));
-  auto inner = std::make_shared<Scope>();
-  inner->outer = scope_;
+  std::shared_ptr<Scope> inner = scope_for(s.body, scope_);
   std::swap(scope_, inner);
   for (size_t i = 0; i < values.size(); ++i) assign(s.bindings[i].first, values[i]);
   run(s.body);
@@ -327,8 +330,7 @@ Value Machine::make_macro(const Statement& s, const std::string& name) {
 
 Value Machine::call_macro(const Statement& s, const std::string& name,
                           const std::shared_ptr<Scope>& defined_in, Arguments& args) {
-  auto inner = std::make_shared<Scope>();
-  inner->outer = defined_in;
+  const std::shared_ptr<Scope> inner = scope_for(s.body, defined_in);
   const auto take_named = [&](const std::string& key) -> std::optional<Value> {
     const auto it = std::find_if(args.named.begin(), args.named.end(),
                                  [&](const auto& n) { return n.first == key; });

@@ -92,6 +92,9 @@ class Machine {
   void define_globals();
   void write(std::string_view text);
 
+  // A scope within `outer` for `block` to run in.
+  static std::shared_ptr<Scope> scope_for(const Block& block, const std::shared_ptr<Scope>& outer);
+
   Flow run(const Block& block);
   Flow run(const Statement& s);
   Flow run_if(const Statement& s);

@@ -771,7 +771,9 @@ std::vector<Argument> Parser::parse_arguments() {
 }  // namespace
 
 Block parse_template(std::string_view source, const ParseLimits& limits) {
-  return Parser(tokenize(source), limits).parse();
+  Block root = Parser(tokenize(source), limits).parse();
+  find_undefined(root);
+  return root;
 }
 
 }  // namespace galley::text::jinja

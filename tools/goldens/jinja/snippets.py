@@ -144,6 +144,16 @@ STATEMENTS = [
     "{% for x in (1, 2) %}{{ x }}{% endfor %}{% for x in 1, 2 %}{{ x }}{% endfor %}",
     "{{ 1 if t else 2, 3 }}",
     "line\n{{ n }}\n{{ nothing.attr }}",
+    # A name assigned later in the same block hides the context's from blocks within.
+    "{% for x in xs %}{{ n }}{% endfor %}{% set n = 1 %}{{ n }}",
+    "{{ n }}{% for x in xs %}{{ n }}{% endfor %}{% set n = 1 %}",
+    "{% for x in xs %}{{ n }}{% endfor %}{% if t %}{% set n = 1 %}{% endif %}{{ n }}",
+    "{% macro m() %}{{ n }}{% endmacro %}{{ m() }}{% set n = 1 %}{{ m() }}",
+    "{% for x in xs %}{% for y in xs %}{{ n }}{% endfor %}{% set n = x %}{{ n }}{% endfor %}{{ n }}",
+    "{% set n = n + 1 %}{% for x in xs %}{{ n }}{% endfor %}",
+    "{% for x in xs %}{{ ns }}{% endfor %}{% set ns = namespace(a=1) %}{% set ns.a = 2 %}{{ ns.a }}",
+    "{% set z %}{{ n }}{% set n = 3 %}{% endset %}{{ z }}{{ n }}",
+    "{% with n = n %}{{ n }}{% set s = n %}{% endwith %}{{ s }}",
 ]
 
 

@@ -1,15 +1,16 @@
 // AMX bf16 tiles (Intel from Sapphire Rapids): GEMM of bf16 and FP8 weights; all else is that of
 // avx512_bf16.cc.
 //
-// Plan    TDPBF16PS multiplies 16 tokens x 32 products with 16 products-in-pairs x 16 rows of the
-//         weight. Tokens are read where they stand; a block of weight rows is put in pairs into
-//         scratch, which stays in L2, one chunk of K at a time. Two by two tiles: four loads for
-//         four multiplications.
-// Bound   One token: the weight's bytes; putting 16 x 32 weights in pairs costs about 100 cycles,
-//         less than memory takes to deliver them to one core of many. Many tokens: 16 cycles for a
-//         multiplication of 16 x 16 x 32.
-// Order   An output adds its products in pairs along K in the order of K, whatever tile it is in.
-//         FP8: a tile starts from zero for each 128 products and is then scaled and added in f32.
+// Plan    TDPBF16PS multiplies 16 rows x 32 products of one side with 16 pairs of products x 16
+//         rows of the other. Up to 16 tokens: the weight is read straight into tiles and the
+//         tokens are put in pairs. More: tokens are read where they stand; a block of weight rows
+//         is put in pairs into scratch, which stays in L2, one chunk of K at a time. Two by two
+//         tiles: four loads for four multiplications.
+// Bound   One token: the weight's bytes. Many tokens: 16 cycles for a multiplication of
+//         16 x 16 x 32.
+// Order   An output adds its products in pairs along K in the order of K, whatever tile it is in
+//         and on whichever side. FP8: a tile starts from zero for each 128 products and is then
+//         scaled and added in f32.
 #include <immintrin.h>
 
 #include <cstring>
@@ -219,8 +220,147 @@ void multiply_amx_tokens(const GemmArgs& g, const AmxChunk& c, Scratch& s) {
   }
 }
 
+// --- few tokens: the weight is read straight into tiles, the tokens are put in pairs ---
+
+constexpr int64_t kFewTokens = kTile;
+
+// The tokens of a chunk in pairs, one tile for each 32 products; tokens that are not there are 0.
+void put_tokens_in_pairs(const GemmArgs& g, int64_t k, int64_t tiles, std::byte* out) {
+  const auto* x = static_cast<const std::byte*>(g.x.data);
+  for (int64_t i = 0; i < tiles; ++i) {
+    __m512i lines[16];
+    for (int64_t t = 0; t < kTile; ++t) {
+      if (t >= g.num_tokens) {
+        lines[t] = _mm512_setzero_si512();
+        continue;
+      }
+      const int64_t row = g.x_rows != nullptr ? g.x_rows[t] : t;
+      lines[t] = _mm512_loadu_si512(x + (row * g.x.ld + k + i * kTileK) * 2);
+    }
+    transpose(lines, out + i * kPairTileBytes);
+  }
+}
+
+// 16 rows x 32 products of the weight as bf16, 0 where there is nothing.
+template <typename Step>
+void copy_weights(const Weight& w, int64_t row, int64_t rows, int64_t k, int64_t n,
+                  std::byte* out) {
+  for (int64_t r = 0; r < kTile; ++r) {
+    __m512i line = _mm512_setzero_si512();
+    if (r < rows) {
+      const std::byte* from =
+          static_cast<const std::byte*>(w.data) + ((row + r) * w.cols + k) * Step::kWeightSize;
+      line = (__m512i)(n >= kTileK ? Step::weight(from) : Step::weight(from, n));
+    }
+    _mm512_store_si512(out + r * 64, line);
+  }
+}
+
+// Adds products [k, k + 32) of one group of 16 rows to tile kGroup. Tile 6 holds the tokens.
+template <typename Step, int kGroup>
+inline void multiply_group(const Weight& w, int64_t row, int64_t rows, int64_t k, int64_t n,
+                           std::byte* copy) {
+  if (rows <= 0) return;
+  const std::byte* from = copy;
+  int64_t stride = 64;
+  if (Step::kWeightSize == 2 && rows >= kTile && n >= kTileK) {
+    from = static_cast<const std::byte*>(w.data) + (row * w.cols + k) * 2;
+    stride = w.cols * 2;
+    // 64 rows are more streams than the hardware follows.
+    for (int64_t r = 0; r < kTile; ++r) V::prefetch(from + r * stride + 512);
+  } else {
+    copy_weights<Step>(w, row, rows, k, n, copy);
+    __asm__ volatile("" ::: "memory");
+  }
+  if constexpr (kGroup % 2 == 0) {
+    _tile_loadd(4, from, stride);
+  } else {
+    _tile_loadd(5, from, stride);
+  }
+  if constexpr (kGroup == 0) _tile_dpbf16ps(0, 4, 6);
+  if constexpr (kGroup == 1) _tile_dpbf16ps(1, 5, 6);
+  if constexpr (kGroup == 2) _tile_dpbf16ps(2, 4, 6);
+  if constexpr (kGroup == 3) _tile_dpbf16ps(3, 5, 6);
+}
+
+// Sums of products [begin, end) of a chunk for 64 rows: out [64 rows, 16 tokens].
+template <typename Step>
+void multiply_rows(const GemmArgs& g, const AmxChunk& c, int64_t begin, int64_t end, Scratch& s,
+                   float* out) {
+  __asm__ volatile("" ::: "memory");
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t i = begin; i < end; i += kTileK) {
+    const int64_t n = c.count - i, k = c.k + i;
+    _tile_loadd(6, s.tokens + i / kTileK * kPairTileBytes, 64);
+    multiply_group<Step, 0>(*g.weight, c.row, c.rows, k, n, s.pairs);
+    multiply_group<Step, 1>(*g.weight, c.row + 16, c.rows - 16, k, n, s.pairs + 1024);
+    multiply_group<Step, 2>(*g.weight, c.row + 32, c.rows - 32, k, n, s.pairs + 2048);
+    multiply_group<Step, 3>(*g.weight, c.row + 48, c.rows - 48, k, n, s.pairs + 3072);
+  }
+  _tile_stored(0, out, 64);
+  _tile_stored(1, out + 256, 64);
+  _tile_stored(2, out + 512, 64);
+  _tile_stored(3, out + 768, 64);
+  __asm__ volatile("" ::: "memory");
+}
+
+// Scales one block of 128 products and adds it to the sums: the same factors, in the same order,
+// as multiply_amx_tokens.
+void add_scaled_block(const GemmArgs& g, const AmxChunk& c, int64_t block, Scratch& s) {
+  const Weight& w = *g.weight;
+  const int64_t scale_ld = (w.cols + kScaleBlock - 1) / kScaleBlock;
+  alignas(64) float x_scales[kTile] = {};
+  for (int64_t t = 0; t < g.num_tokens; ++t) {
+    const int64_t row = g.x_rows != nullptr ? g.x_rows[t] : t;
+    x_scales[t] = g.x.scales[row * g.x.scale_ld + block];
+  }
+  const F x = V::load(x_scales);
+  for (int64_t r = 0; r < c.rows; ++r) {
+    const F scale = V::mul(V::all(w.scales[(c.row + r) / kScaleBlock * scale_ld + block]), x);
+    V::store(s.sums + r * kTile,
+             V::fma(V::load(s.parts + r * kTile), scale, V::load(s.sums + r * kTile)));
+  }
+}
+
+template <typename Step>
+void multiply_few(const GemmArgs& g) {
+  auto& s = *reinterpret_cast<Scratch*>(g.scratch);
+  configure(kBlockTokens);
+  for (int64_t k = 0; k < g.weight->cols; k += kChunk) {
+    const int64_t count = least(g.weight->cols - k, kChunk);
+    put_tokens_in_pairs(g, k, (count + kTileK - 1) / kTileK, s.tokens);
+    for (int64_t row = g.row_begin; row < g.row_end; row += kBlockRows) {
+      const AmxChunk c{row, least(g.row_end - row, kBlockRows), k, count, 0, g.num_tokens};
+      if constexpr (Step::kScaled) {
+        std::memset(s.sums, 0, sizeof(s.sums));
+        for (int64_t i = 0; i < count; i += kScaleBlock) {
+          multiply_rows<Step>(g, c, i, least(count, i + kScaleBlock), s, s.parts);
+          add_scaled_block(g, c, (k + i) / kScaleBlock, s);
+        }
+      } else {
+        multiply_rows<Step>(g, c, 0, count, s, s.sums);
+      }
+      for (int64_t t = 0; t < g.num_tokens; ++t) {
+        float* out = g.out + t * g.ld_out + row - g.row_begin;
+        for (int64_t r = 0; r < c.rows; ++r) {
+          const float sum = s.sums[r * kTile + t];
+          out[r] = k == 0 ? sum : out[r] + sum;
+        }
+      }
+    }
+  }
+  _tile_release();
+}
+
 template <typename Step>
 void multiply_amx(const GemmArgs& g) {
+  if (g.num_tokens <= kFewTokens) {
+    multiply_few<Step>(g);
+    return;
+  }
   const Weight& w = *g.weight;
   auto& s = *reinterpret_cast<Scratch*>(g.scratch);
   const int64_t scale_ld = (w.cols + kScaleBlock - 1) / kScaleBlock;

@@ -76,9 +76,24 @@ Value float_binary(const std::string& op, double a, double b) {
   return std::floor((a - rest) / b + 0.5);
 }
 
-// The elements that [start:stop:step] picks out of `length`, by Python's rules.
-std::vector<size_t> slice_indices(int64_t length, const Value& start_value, const Value& stop_value,
-                                  const Value& step_value) {
+struct Slice {
+  int64_t start;
+  int64_t stop;
+  int64_t step;
+
+  std::vector<size_t> indices() const {
+    std::vector<size_t> out;
+    for (int64_t i = start; step > 0 ? i < stop : i > stop;) {
+      out.push_back(static_cast<size_t>(i));
+      if (__builtin_add_overflow(i, step, &i)) break;
+    }
+    return out;
+  }
+};
+
+// What [start:stop:step] picks out of `length` elements, by Python's rules.
+Slice slice_of(int64_t length, const Value& start_value, const Value& stop_value,
+               const Value& step_value) {
   const auto number = [](const Value& v, int64_t fallback) {
     if (v.is_none()) return fallback;
     require_defined(v);
@@ -94,16 +109,8 @@ std::vector<size_t> slice_indices(int64_t length, const Value& start_value, cons
     if (i < 0) i = i < -length ? -1 : i + length;
     return std::clamp(i, low, high);
   };
-  const int64_t start =
-      start_value.is_none() ? (step > 0 ? low : high) : clamp(number(start_value, 0));
-  const int64_t stop =
-      stop_value.is_none() ? (step > 0 ? high : low) : clamp(number(stop_value, 0));
-  std::vector<size_t> out;
-  for (int64_t i = start; step > 0 ? i < stop : i > stop;) {
-    out.push_back(static_cast<size_t>(i));
-    if (__builtin_add_overflow(i, step, &i)) break;
-  }
-  return out;
+  return {start_value.is_none() ? (step > 0 ? low : high) : clamp(number(start_value, 0)),
+          stop_value.is_none() ? (step > 0 ? high : low) : clamp(number(stop_value, 0)), step};
 }
 
 // Byte offsets of the code points of `s`, and its size.
@@ -159,7 +166,8 @@ Value loop_attribute(const std::shared_ptr<Loop>& loop, const std::string& name)
 }  // namespace
 
 Value no_attribute(const Value& value, const std::string& name) {
-  return Value::undefined("'" + object_name(value) + "' has no attribute '" + name + "'");
+  Budget budget = {1, ~size_t{0}};  // A message; its name is as long as the template made it.
+  return Value::undefined("'" + object_name(value) + "' has no attribute " + to_repr(name, budget));
 }
 
 Value Machine::name(const std::string& name) {
@@ -486,7 +494,7 @@ Value Machine::eval_slice(const Expr& e) {
     const std::vector<size_t> offsets = code_point_offsets(*text);
     std::string out;
     for (const size_t i :
-         slice_indices(static_cast<int64_t>(offsets.size() - 1), start, stop, step)) {
+         slice_of(static_cast<int64_t>(offsets.size() - 1), start, stop, step).indices()) {
       out.append(*text, offsets[i], offsets[i + 1] - offsets[i]);
     }
     return this->text(std::move(out));
@@ -494,9 +502,17 @@ Value Machine::eval_slice(const Expr& e) {
   if (s == nullptr || s->kind == Sequence::kGenerator || s->kind == Sequence::kView) {
     throw Error("'" + type_name(value) + "' object is not subscriptable");
   }
+  const Slice slice = slice_of(static_cast<int64_t>(s->items.size()), start, stop, step);
+  if (s->kind == Sequence::kRange) {
+    int64_t new_step = 0;
+    if (__builtin_mul_overflow(s->step, slice.step, &new_step)) overflow();
+    const auto at = [&](int64_t i) {
+      return *binary("+", s->start, binary("*", i, s->step)).as_int();
+    };
+    return Value::range(at(slice.start), at(slice.stop), new_step);
+  }
   std::vector<Value> out;
-  for (const size_t i : slice_indices(static_cast<int64_t>(s->items.size()), start, stop, step))
-    out.push_back(s->items[i]);
+  for (const size_t i : slice.indices()) out.push_back(s->items[i]);
   return list(std::move(out), s->kind == Sequence::kTuple ? Sequence::kTuple : Sequence::kList);
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <unordered_map>
 
 #include "text/jinja_machine.h"
@@ -614,6 +615,13 @@ bool has_filter(std::string_view name) {
 Value Machine::filter(const std::string& name, const Value& input, Arguments& args) {
   const auto it = filters().find(name);
   if (it == filters().end()) throw Error("No filter named '" + name + "'.");
+  // Those of the table that do not look at their arguments.
+  constexpr std::string_view kPlain[] = {"capitalize", "count",  "length", "lower",
+                                         "safe",       "string", "upper"};
+  const bool is_plain = std::find(std::begin(kPlain), std::end(kPlain), name) != std::end(kPlain);
+  if (is_plain && !(args.positional.empty() && args.named.empty())) {
+    throw Error("filter '" + name + "' takes no argument");
+  }
   return it->second(*this, input, args);
 }
 

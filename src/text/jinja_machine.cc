@@ -85,7 +85,6 @@ void Machine::define_globals() {
     globals_->variables[name] = Value::function(name, std::move(call));
   };
   define("range", [](Machine& m, Arguments& args) -> Value {
-    constexpr int64_t kRangeMax = 100'000;  // MAX_RANGE of jinja2's sandbox
     const size_t given = args.positional.size();
     const Bound bound("range", args, {"a", "b", "c"});
     (void)bound.required(0);
@@ -93,21 +92,9 @@ void Machine::define_globals() {
     const int64_t stop = given > 1 ? bound.integer(1, 0) : bound.integer(0, 0);
     const int64_t step = bound.integer(2, 1);
     if (step == 0) throw Error("range() arg 3 must not be zero");
-    std::vector<Value> items;
-    for (int64_t i = start; step > 0 ? i < stop : i > stop;) {
-      if (items.size() == kRangeMax) {
-        throw Error("Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000).");
-      }
-      items.emplace_back(i);
-      if (__builtin_add_overflow(i, step, &i)) break;
-    }
-    m.budget().spend_bytes(items.size() * sizeof(Value));
-    auto range = std::make_shared<Sequence>();
-    range->kind = Sequence::kRange;
-    range->items = std::move(items);
-    range->shown = "range(" + std::to_string(start) + ", " + std::to_string(stop) +
-                   (step == 1 ? "" : ", " + std::to_string(step)) + ")";
-    return std::shared_ptr<const Sequence>(std::move(range));
+    Value range = Value::range(start, stop, step);
+    m.budget().spend_bytes(range.if_sequence()->items.size() * sizeof(Value));
+    return range;
   });
   const auto fill = [](Machine& m, Arguments& args, Dict& dict) {
     for (const Value& from : args.positional) {

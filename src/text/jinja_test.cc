@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 namespace galley::text {
 namespace {
 
@@ -36,6 +39,26 @@ TEST(Jinja, RendersOneTemplateManyTimes) {
     for (int i = 0; i < n; ++i) expected += "<user>";
     EXPECT_EQ(parsed->render({{"messages", messages}}, 0).value(), expected);
   }
+}
+
+TEST(Jinja, ManyThreadsMayRenderOne) {
+  const auto parsed = Template::parse(
+      "{% macro m(x) %}{{ x | upper }}{% endmacro %}{% set ns = namespace(n=0) %}"
+      "{% for i in xs %}{% set ns.n = ns.n + i %}{{ m('a' ~ i) }}{% endfor %}{{ ns.n }}");
+  ASSERT_TRUE(parsed.ok());
+  const boost::json::object context = {{"xs", {1, 2, 3}}};
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong = 0;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int n = 0; n < 200; ++n) {
+        const auto text = parsed->render(context, 0);
+        wrong += !text.ok() || *text != "A1A2A36";
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST(Jinja, ErrorsNameLineAndCause) {

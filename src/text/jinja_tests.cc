@@ -1,4 +1,6 @@
 // Tests of the Jinja engine ("x is defined"): jinja2's.
+#include <algorithm>
+#include <iterator>
 #include <unordered_map>
 
 #include "text/jinja_machine.h"
@@ -130,6 +132,14 @@ bool has_test(std::string_view name) {
 bool Machine::test(const std::string& name, const Value& input, Arguments& args) {
   const auto it = tests().find(name);
   if (it == tests().end()) throw Error("No test named '" + name + "'.");
+  constexpr std::string_view kWithArgument[] = {
+      "divisibleby", "eq", "==",          "equalto", "ne", "!=", "lt", "<",  "lessthan",
+      "gt",          ">",  "greaterthan", "le",      "<=", "ge", ">=", "in", "sameas"};
+  const bool takes_one = std::find(std::begin(kWithArgument), std::end(kWithArgument), name) !=
+                         std::end(kWithArgument);
+  if (!takes_one && !(args.positional.empty() && args.named.empty())) {
+    throw Error("test '" + name + "' takes no argument");
+  }
   return it->second(*this, input, args);
 }
 

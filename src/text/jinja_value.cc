@@ -89,7 +89,10 @@ struct Printer {
   }
 
   void print_sequence(const Sequence& s, int depth) {
-    if (s.kind == Sequence::kRange) return append(s.shown);
+    if (s.kind == Sequence::kRange) {
+      append("range(" + std::to_string(s.start) + ", " + std::to_string(s.stop));
+      return append(s.step == 1 ? ")" : ", " + std::to_string(s.step) + ")");
+    }
     if (s.kind == Sequence::kGenerator) throw Error("a generator cannot be printed; use |list");
     append(s.kind == Sequence::kTuple ? "(" : s.kind == Sequence::kView ? "dict_view([" : "[");
     for (size_t i = 0; i < s.items.size(); ++i) {
@@ -322,6 +325,23 @@ Value Value::sequence(std::vector<Value> items, Sequence::Kind kind) {
   s->kind = kind;
   s->items = std::move(items);
   for (const Value& item : s->items) s->depth = std::max(s->depth, checked_depth(item.depth() + 1));
+  return std::shared_ptr<const Sequence>(std::move(s));
+}
+
+Value Value::range(int64_t start, int64_t stop, int64_t step) {
+  constexpr size_t kRangeMax = 100'000;
+  auto s = std::make_shared<Sequence>();
+  s->kind = Sequence::kRange;
+  s->start = start;
+  s->stop = stop;
+  s->step = step;
+  for (int64_t i = start; step > 0 ? i < stop : i > stop;) {
+    if (s->items.size() == kRangeMax) {
+      throw Error("Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000).");
+    }
+    s->items.emplace_back(i);
+    if (__builtin_add_overflow(i, step, &i)) break;
+  }
   return std::shared_ptr<const Sequence>(std::move(s));
 }
 

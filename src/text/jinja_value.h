@@ -53,8 +53,10 @@ struct Sequence {
   enum Kind { kList, kTuple, kGenerator, kView, kRange };
   Kind kind = kList;
   std::vector<Value> items;
-  int depth = 1;                  // levels of nesting, itself included
-  std::string shown;              // of a range: what str() gives
+  int depth = 1;      // levels of nesting, itself included
+  int64_t start = 0;  // of a range
+  int64_t stop = 0;
+  int64_t step = 1;
   mutable bool consumed = false;  // of a generator: it can be iterated once
 };
 
@@ -108,6 +110,8 @@ class Value {
 
   static Value undefined(std::string reason);
   static Value sequence(std::vector<Value> items, Sequence::Kind kind = Sequence::kList);
+  // range(start, stop, step); an error above 100000 elements, MAX_RANGE of jinja2's sandbox.
+  static Value range(int64_t start, int64_t stop, int64_t step);
   static Value function(std::string name, std::function<Value(Machine&, Arguments&)> call);
 
   bool is_undefined() const { return std::holds_alternative<Undefined>(data_); }

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 #include "base/testing/compare.h"
 #include "text/testing/tiny_tokenizer.h"
 
@@ -172,6 +175,23 @@ TEST(Tokenizer, AMegabyteOfOneLetterIsNoTrouble) {
   const std::vector<int32_t> tokens = ids(*t, text);
   EXPECT_EQ(tokens.size(), (1u << 20) / 4);
   EXPECT_EQ(t->decode(tokens, true), text);
+}
+
+TEST(Tokenizer, ManyThreadsMayUseOne) {
+  const auto t = make({});
+  const std::vector<int32_t> expected = ids(*t, "hello world<eos> it's 12");
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong = 0;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int n = 0; n < 200; ++n) {
+        const auto got = t->encode("hello world<eos> it's 12");
+        wrong += !got.ok() || *got != expected || t->decode(*got, true) != "hello world it's 12";
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 // \s+$ tries every position against the whole rest: quadratic, stopped by the budget.

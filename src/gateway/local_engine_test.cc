@@ -230,8 +230,9 @@ TEST_F(LocalEngineTest, AFullEngineRefusesTheWholeRequest) {
   const auto answer = run(request);
   ASSERT_TRUE(answer->error);
   EXPECT_EQ(answer->error->http, 429);
-  EXPECT_TRUE(until([&] { return idle(); }));
-  EXPECT_FALSE(run(completion("hello", 4))->error);
+  // The two that had been let in are cancelled through the engine's inbox: their places come back
+  // once it has read it, which idle statistics from before do not show.
+  EXPECT_TRUE(until([&] { return !run(completion("hello", 4))->error; }));
 }
 
 TEST_F(LocalEngineTest, TheEngineStops) {

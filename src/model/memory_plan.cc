@@ -134,8 +134,7 @@ class Planner {
     plan_->max_model_len =
         limits_.max_model_len > 0 ? limits_.max_model_len : config_.max_positions;
     set_step(plan_->max_num_batched_tokens, plan_->max_model_len);
-    if (limits_.max_model_len == 0 && room() >= block_bytes() &&
-        room_blocks() < needed_blocks()) {
+    if (limits_.max_model_len == 0 && room() >= block_bytes() && room_blocks() < needed_blocks()) {
       // Nobody asked for the model's whole context: take what the memory holds.
       const int64_t positions = room_blocks() * kBlockTokens - plan_->drafts_max;
       plan_->max_model_len = static_cast<int32_t>(

@@ -166,7 +166,7 @@ Verdict Admission::ask(const Ask& ask, int64_t now_ms) {
   if (!immediate && (too_many || limits_.queued_sequences_max == 0))
     return give_up(Reason::kQueueFull, wait.median_ms / 4);
   if (!queue_.push(item)) return give_up(Reason::kQueueFull, wait.median_ms / 4);
-  waiting_.emplace(ask.id, Waiting{ask, now_ms, waits_.raw_ms(ahead)});
+  waiting_.emplace(ask.id, Waiting{ask, now_ms, waits_.raw_ms(ahead), waits_.rate_known()});
   if (ask.deadline_ms || ask.wait_ms_max) ++with_terms_;
   Verdict verdict;
   if (queue_.next()->id == ask.id && start_next(now_ms)) return verdict;
@@ -186,7 +186,8 @@ std::optional<uint64_t> Admission::start_next(int64_t now_ms) {
   waiting_.erase(found);
   if (waiting.ask.deadline_ms || waiting.ask.wait_ms_max) --with_terms_;
   const bool waited = waiting.raw_ms > 0;
-  if (waited) waits_.score(waiting.raw_ms, static_cast<double>(now_ms - waiting.asked_ms));
+  if (waited && waiting.rate_known)
+    waits_.score(waiting.raw_ms, static_cast<double>(now_ms - waiting.asked_ms));
   waits_.on_taken(item.cost, waited, now_ms);
   begin(waiting, item.cost, now_ms);
   return item.id;

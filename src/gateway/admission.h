@@ -152,7 +152,8 @@ class Admission {
   struct Waiting {
     Ask ask;
     int64_t asked_ms = 0;
-    double raw_ms = 0;
+    double raw_ms = 0;  // 0: it did not have to wait
+    bool rate_known = false;
   };
   struct Running {
     Ask ask;

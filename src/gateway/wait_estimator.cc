@@ -40,6 +40,10 @@ double WaitEstimator::rate() const {
   return (cost_ + prior_rate_ * prior_ms) / (ms_ + prior_ms);
 }
 
+bool WaitEstimator::rate_known() const {
+  return ms_ >= 4 * kTrustedMs;
+}
+
 double WaitEstimator::raw_ms(double cost_ahead) const {
   return std::max(cost_ahead, 0.0) / rate();
 }

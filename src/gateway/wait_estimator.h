@@ -34,6 +34,9 @@ class WaitEstimator {
   void score(double raw_ms, double actual_ms);
 
   double rate() const;  // cost per ms
+  // Whether the rate comes from experience. What was guessed before is not to be scored: the error
+  // is the rate's, and the rate learns it by itself.
+  bool rate_known() const;
   // Since the start, of the requests that were scored.
   uint64_t scored() const { return scored_; }
   uint64_t within_p90() const { return within_p90_; }

@@ -27,6 +27,8 @@ Status run_bench(Args args, const Variables& variables);
 Status run_serve(Args args, const Variables& variables);
 Status run_chat(Args args, const Variables& variables);
 Status run_inspect(Args args, const Variables& variables);
+Status run_tenant(Args args, const Variables& variables);
+Status run_key(Args args, const Variables& variables);
 Status run_tokenize(Args args, const Variables& variables);
 Status run_version(Args args, const Variables& variables);
 

@@ -13,6 +13,8 @@ constexpr galley::cli::Command kCommands[] = {
     {"serve", "serve a model over the OpenAI API", galley::cli::run_serve},
     {"chat", "talk with a model", galley::cli::run_chat},
     {"inspect", "show a model folder and the memory it needs", galley::cli::run_inspect},
+    {"tenant", "manage tenants and tiers of a server", galley::cli::run_tenant},
+    {"key", "manage API keys of a server", galley::cli::run_key},
     {"tokenize", "text to token ids and back", galley::cli::run_tokenize},
     {"version", "print the version and what this machine offers", galley::cli::run_version},
 };

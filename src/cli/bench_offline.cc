@@ -211,6 +211,7 @@ Status run_bench_offline(Args args, const Variables& variables) {
                     "Measures the engine without a server: prefill and decode tokens per second by"
                     " batch size.");
   declare(&flags, &settings);
+  allow_serve_config(&settings);
   GALLEY_RETURN_IF_ERROR(settings.parse(args, variables));
   if (print_and_stop(settings)) return Status();
   GALLEY_ASSIGN_OR_RETURN(const std::vector<int64_t> batches,

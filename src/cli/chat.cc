@@ -352,6 +352,7 @@ Status run_chat(Args args, const Variables& variables) {
   ChatFlags flags;
   Settings settings("galley chat", "Talks with a model: a server's, or one loaded from a folder.");
   declare(&flags, &settings);
+  allow_serve_config(&settings, {"api-key"});  // serve's are those it accepts
   GALLEY_RETURN_IF_ERROR(settings.parse(args, variables));
   if (print_and_stop(settings)) return Status();
   GALLEY_ASSIGN_OR_RETURN(const std::unique_ptr<LocalServer> local,

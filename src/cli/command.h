@@ -36,6 +36,10 @@ Status run_version(Args args, const Variables& variables);
 // ends here.
 bool print_and_stop(const Settings& settings);
 
+// Lets `settings`, all declared, take the --config file that `serve` reads: keys of serve's that it
+// has no option for are skipped, and so are those in `unlike`, which mean something else here.
+void allow_serve_config(Settings* settings, std::vector<std::string> unlike = {});
+
 // Picks the command that args[0] names out of `commands` and runs it with the rest of `args`.
 // Without a name, or with --help, prints `title` and the list. `prefix` is what was typed so far.
 Status dispatch(std::string_view prefix, std::string_view title, std::span<const Command> commands,

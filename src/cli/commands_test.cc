@@ -120,6 +120,43 @@ TEST(Commands, WhatMeansNothingOnACpuIsRefusedWithTheReason) {
   EXPECT_THAT(run_serve(args, {}).message(), HasSubstr("--memory-limit"));
 }
 
+TEST(Commands, TheFileOfServeServesOtherCommands) {
+  const std::string path = testing::TempDir() + "/galley-commands.yaml";
+  const auto write = [&](const std::string& text) { std::ofstream(path) << text; };
+  const auto inspect = [&](std::vector<std::string> args) {
+    args.insert(args.end(), {"--config", path, "--json"});
+    testing::internal::CaptureStdout();
+    const Status status = run_inspect(args, {});
+    const std::string out = testing::internal::GetCapturedStdout();
+    return status.ok() ? out : status.message();
+  };
+  const std::string model = std::string("model: ") + GALLEY_SOURCE_DIR + "/models/demo\n";
+  write(model + "host: 0.0.0.0\nport: 1234\napi_key: [a, b]\nmax-model-len: 1K\n");
+  EXPECT_THAT(inspect({}), HasSubstr("\"max_model_len\":1024"))
+      << "host and port mean nothing here";
+  EXPECT_THAT(inspect({"--max-model-len", "512"}), HasSubstr("\"max_model_len\":512"));
+  write(model + "max-modle-len: 1K\n");
+  EXPECT_THAT(inspect({}), HasSubstr("did you mean max-model-len?"));
+  const std::vector<std::string> args = {"--config", path};
+  for (const cli::Run run : {run_chat, run_tokenize, run_bench_offline})
+    EXPECT_THAT(run(args, {}).message(), HasSubstr("unknown key 'max-modle-len'"));
+}
+
+TEST(Commands, ServeRefusesAModelThatTheMemoryLimitCannotHold) {
+  const std::string model = std::string(GALLEY_SOURCE_DIR) + "/models/demo";
+  const std::vector<std::string> args = {model,    "--memory-limit", "8MiB",        "--port", "0",
+                                         "--host", "127.0.0.1",      "--log-level", "off"};
+  testing::internal::CaptureStderr();
+  const Status status = run_serve(args, {});
+  const std::string printed = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(status.code(), Code::kTooLarge);
+  EXPECT_THAT(status.message(), HasSubstr("8388608 are available"));
+  EXPECT_THAT(status.message(), HasSubstr("weights and one short request need"));
+  // What the plan has chosen is printed, not the 0 that left it the choice.
+  EXPECT_THAT(printed, ::testing::ContainsRegex("max-num-batched-tokens +[1-9]"));
+  EXPECT_THAT(printed, ::testing::ContainsRegex("threads +[1-9]"));
+}
+
 TEST(Commands, DispatchSuggestsTheNearestCommand) {
   static constexpr Command kCommands[] = {{"serve", "", run_serve}, {"chat", "", run_chat}};
   const std::vector<std::string> slip = {"sevre"};

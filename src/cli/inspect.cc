@@ -57,6 +57,7 @@ Status run_inspect(Args args, const Variables& variables) {
   declare(&flags, &settings);
   settings.heading("Output");
   settings.add_switch({"json", "", "print JSON"}, &json);
+  allow_serve_config(&settings);
   GALLEY_RETURN_IF_ERROR(settings.parse(args, variables));
   if (print_and_stop(settings)) return Status();
   GALLEY_ASSIGN_OR_RETURN(const engine::LoadOptions options, resolve(flags));

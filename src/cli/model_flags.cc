@@ -4,6 +4,8 @@
 #include <boost/json/parse.hpp>
 #include <limits>
 
+#include "base/thread_pool.h"
+
 namespace galley::cli {
 
 namespace {
@@ -110,6 +112,15 @@ Result<engine::LoadOptions> resolve(const ModelFlags& flags) {
   out.cpu.threads = static_cast<int32_t>(flags.threads);
   out.cpu.batch_invariant = flags.batch_invariant;
   return out;
+}
+
+void fill_in(const model::MemoryPlan& plan, ModelFlags* flags) {
+  flags->max_model_len = plan.max_model_len;
+  flags->max_num_seqs = plan.max_num_seqs;
+  flags->max_num_batched_tokens = plan.max_num_batched_tokens;
+  flags->num_blocks = plan.num_blocks;
+  flags->memory_limit_bytes = plan.memory_bytes;
+  if (flags->threads == 0) flags->threads = static_cast<int64_t>(usable_cores().size());
 }
 
 Result<int32_t> parse_speculative_config(std::string_view json) {

@@ -41,6 +41,10 @@ void declare_computing(ModelFlags* flags, Settings* settings);
 //         kNotFound  no --model was given and the demo model is not beside the program
 Result<engine::LoadOptions> resolve(const ModelFlags& flags);
 
+// Replaces each 0 that left a limit to the plan, or the threads to the machine, by what was chosen:
+// what is printed at start is what holds.
+void fill_in(const model::MemoryPlan& plan, ModelFlags* flags);
+
 // {"method": "mtp", "num_speculative_tokens": N} or {"method": "none"}, strictly: the number of
 // tokens, -1 where the model decides, 0 for none.
 // Errors  kInvalid  names the key

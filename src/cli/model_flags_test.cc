@@ -25,6 +25,22 @@ TEST(SpeculativeConfig, IsReadStrictly) {
   EXPECT_THAT(message(R"({"method": "none", "num_speculative_tokens": 1})"), HasSubstr("takes no"));
 }
 
+TEST(ModelFlags, WhatThePlanChoseIsFilledIn) {
+  ModelFlags flags;
+  model::MemoryPlan plan;
+  plan.max_model_len = 4096;
+  plan.max_num_seqs = 64;
+  plan.max_num_batched_tokens = 2048;
+  plan.num_blocks = 99;
+  plan.memory_bytes = 1 << 30;
+  fill_in(plan, &flags);
+  EXPECT_EQ(flags.max_model_len, 4096);
+  EXPECT_EQ(flags.max_num_batched_tokens, 2048);
+  EXPECT_EQ(flags.num_blocks, 99);
+  EXPECT_EQ(flags.memory_limit_bytes, 1 << 30);
+  EXPECT_GT(flags.threads, 0);
+}
+
 TEST(ModelFolder, IsCalledByItsLastPart) {
   EXPECT_EQ(folder_name("models/demo"), "demo");
   EXPECT_EQ(folder_name("models/demo///"), "demo");

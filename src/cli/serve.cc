@@ -81,6 +81,15 @@ void print_limits(const ServedModel& served, const gateway::ServerLimits& server
 
 }  // namespace
 
+void allow_serve_config(Settings* settings, std::vector<std::string> unlike) {
+  ServeFlags flags;
+  Settings serve("galley serve", "");
+  declare(&flags, &serve);
+  for (std::string& name : serve.names())
+    if (!settings->declares(name)) unlike.push_back(std::move(name));
+  settings->allow_config_file(std::move(unlike));
+}
+
 Status run_serve(Args args, const Variables& variables) {
   ServeFlags flags;
   Settings settings("galley serve", "Serves a model over the OpenAI API.");
@@ -89,14 +98,18 @@ Status run_serve(Args args, const Variables& variables) {
   if (print_and_stop(settings)) return Status();
   GALLEY_ASSIGN_OR_RETURN(const LogLevel level, parse_log_level(flags.log_level));
   set_log_level(level);
-  GALLEY_ASSIGN_OR_RETURN(const ServedModelOptions options, resolve(flags));
+  GALLEY_ASSIGN_OR_RETURN(ServedModelOptions options, resolve(flags));
   flags.model.model = options.load.folder;  // resolved: what is printed is what is served
   if (flags.serving.served_model_names.empty()) {
     flags.serving.served_model_names.push_back(folder_name(options.load.folder));
   }
 
-  std::fprintf(stderr, "galley %s, commit %s\n%s", std::string(version()).c_str(),
-               std::string(commit()).c_str(), settings.print().c_str());
+  std::fprintf(stderr, "galley %s, commit %s\n", std::string(version()).c_str(),
+               std::string(commit()).c_str());
+  options.on_planned = [&](const model::MemoryPlan& plan) {
+    fill_in(plan, &flags.model);
+    std::fputs(settings.print().c_str(), stderr);
+  };
   GALLEY_ASSIGN_OR_RETURN(const std::unique_ptr<ServedModel> served, ServedModel::start(options));
   print_limits(*served, options.server.limits);
   served->run([&] {

@@ -40,8 +40,9 @@ void declare(ServingFlags* flags, Settings* settings) {
   settings->add_choice({"generation-config", "NAME", "auto: the model's defaults; vllm: neutral"},
                        {"auto", "vllm"}, &flags->generation_config);
   settings->add({"seed", "N", "draws the seeds of requests that bring none"}, &flags->seed);
-  settings->add_choice({"reasoning-parser", "NAME", "auto, none, deepseek_r1 or deepseek_v3"},
-                       {"auto", "none", "deepseek_r1", "deepseek_v3"}, &flags->reasoning_parser);
+  settings->add_choice(
+      {"reasoning-parser", "NAME", "auto, none, deepseek_r1, deepseek_v3 or qwen3"},
+      {"auto", "none", "deepseek_r1", "deepseek_v3", "qwen3"}, &flags->reasoning_parser);
 }
 
 struct ServedModel::Parts {
@@ -63,6 +64,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::start(const ServedModelOptions
   GALLEY_RETURN_IF_ERROR(gateway::validate(options.server));
   GALLEY_ASSIGN_OR_RETURN(const engine::PlannedModel planned,
                           plan_and_print(options.load, options.quiet));
+  if (options.on_planned) options.on_planned(planned.plan);
 
   TextModelOptions text_options;
   text_options.folder = options.load.folder;

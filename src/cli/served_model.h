@@ -38,6 +38,8 @@ struct ServedModelOptions {
   ServingFlags serving;
   gateway::ServerOptions server;
   bool quiet = false;  // no plan, no progress, no log
+  // Called once the memory plan has chosen what was left to it, before anything is loaded.
+  std::function<void(const model::MemoryPlan&)> on_planned;
 };
 
 class ServedModel {

@@ -285,6 +285,12 @@ std::vector<std::string> Settings::flag_names() const {
   return names;
 }
 
+std::vector<std::string> Settings::names() const {
+  std::vector<std::string> out;
+  for (const Setting& setting : settings_) out.push_back(setting.flag);
+  return out;
+}
+
 bool Settings::given(std::string_view flag) const {
   const Setting* const setting = find(flag);
   GALLEY_CHECK(setting != nullptr, "given() of an option that is not declared");
@@ -447,6 +453,8 @@ Status Settings::apply_file(const std::string& path) {
     const std::string where = path + ": line " + std::to_string(entry.line) + ": ";
     std::string flag = entry.key;
     std::replace(flag.begin(), flag.end(), '_', '-');
+    if (std::find(config_skipped_.begin(), config_skipped_.end(), flag) != config_skipped_.end())
+      continue;
     Setting* const setting = find(flag);
     if (setting == nullptr) {
       if (const auto refused = refused_.find(flag); refused != refused_.end()) {

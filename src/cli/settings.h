@@ -91,8 +91,14 @@ class Settings {
   void positional_list(std::string value_name, std::vector<std::string>* target, size_t max);
   // A flag that other servers have and that means nothing here: refused with the reason.
   void refuse(std::string flag, std::string why);
-  // Takes --config FILE (and GALLEY_CONFIG).
-  void allow_config_file() { config_allowed_ = true; }
+  // Takes --config FILE (and GALLEY_CONFIG). Keys that are in `skipped` belong to another command
+  // that reads the same file, and mean nothing here.
+  void allow_config_file(std::vector<std::string> skipped = {}) {
+    config_allowed_ = true;
+    config_skipped_ = std::move(skipped);
+  }
+  bool declares(std::string_view flag) const { return find(flag) != nullptr; }
+  std::vector<std::string> names() const;  // of all options
   // Lines printed below the options in the help.
   void example(std::string line) { examples_.push_back(std::move(line)); }
 
@@ -134,6 +140,7 @@ class Settings {
   std::vector<std::string> examples_;
   bool config_allowed_ = false;
   std::string config_path_;
+  std::vector<std::string> config_skipped_;
   std::string help_text_;
   std::vector<std::string> warnings_;
 };

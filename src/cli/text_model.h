@@ -11,7 +11,7 @@ namespace galley::cli {
 struct TextModelOptions {
   std::string folder;
   std::string chat_template;              // a file that replaces the folder's; empty: the folder's
-  std::string reasoning_parser = "auto";  // or none, deepseek_r1, deepseek_v3
+  std::string reasoning_parser = "auto";  // or none, deepseek_r1, deepseek_v3, qwen3
   std::vector<int32_t> eos_ids;
 };
 

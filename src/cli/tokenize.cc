@@ -94,6 +94,7 @@ Status run_tokenize(Args args, const Variables& variables) {
   settings.example(
       "Example: galley tokenize --model models/demo 'Hello!' | galley tokenize"
       " --decode");
+  allow_serve_config(&settings);
   GALLEY_RETURN_IF_ERROR(settings.parse(args, variables));
   if (print_and_stop(settings)) return Status();
   if (model.empty()) {

@@ -30,6 +30,8 @@ struct CommonFields {
   bool return_tokens_as_token_ids = false;
   std::string cache_salt;
   int32_t priority = 0;
+  // Not a field of the body: how long the client waits for the whole answer (x-galley-deadline-ms).
+  std::optional<int64_t> deadline_ms;
   std::optional<bool> add_special_tokens;  // absent: as the endpoint does by default
 };
 

@@ -97,13 +97,15 @@ Status Engine::submit(Request request) {
   return Status();
 }
 
-void Engine::cancel(RequestId id) {
+void Engine::cancel(RequestId id, FinishReason reason) {
+  GALLEY_CHECK(reason == FinishReason::kCancelled || reason == FinishReason::kStop,
+               "a reader withdraws its request or has found its stop string");
   {
     const std::lock_guard lock(mutex_);
     const auto entry = live_ids_.find(id);
     if (entry == live_ids_.end() || entry->second) return;
     entry->second = true;
-    cancel_inbox_.push_back(id);
+    cancel_inbox_.push_back({.id = id, .reason = reason});
   }
   arrived_.notify_one();
 }
@@ -146,11 +148,12 @@ bool Engine::take_inbox() {
     mode = mode_;
   }
   for (Arrival& arrival : arrivals_) admit(std::move(arrival));
-  for (const RequestId id : cancels_) {
-    const auto entry = slots_.find(id);
-    if (entry != slots_.end())
-      end_early(entry->second, FinishReason::kCancelled,
-                Status(Code::kCancelled, "the client withdrew the request"));
+  for (const Cancel& cancel : cancels_) {
+    const auto entry = slots_.find(cancel.id);
+    if (entry == slots_.end()) continue;
+    const bool withdrawn = cancel.reason == FinishReason::kCancelled;
+    end_early(entry->second, cancel.reason,
+              withdrawn ? Status(Code::kCancelled, "the client withdrew the request") : Status());
   }
   if (mode == Mode::kStopping) {
     while (!slots_.empty())
@@ -243,6 +246,11 @@ void Engine::account(std::span<const StepResult> results) {
   outcomes_.clear();
   kept_tokens_.clear();
   int32_t num_tokens = 0;
+  runner_failed_.store(std::all_of(results.begin(), results.end(),
+                                   [](const StepResult& result) {
+                                     return result.status.code() == Code::kUnavailable;
+                                   }),
+                       std::memory_order_relaxed);
   for (size_t i = 0; i < plan_.size(); ++i) {
     outcomes_.push_back(judge(plan_[i], results[i]));
     num_tokens += plan_[i].token_count + plan_[i].draft_count;
@@ -409,7 +417,8 @@ void Engine::deliver() {
     const std::lock_guard lock(mutex_);
     for (const RequestId id : finished_) {
       // A cancel that crossed the end must not meet a later request of this id.
-      if (live_ids_.at(id)) std::erase(cancel_inbox_, id);
+      if (live_ids_.at(id))
+        std::erase_if(cancel_inbox_, [id](const Cancel& cancel) { return cancel.id == id; });
       live_ids_.erase(id);
     }
     snapshot_ = counted_;

@@ -11,6 +11,7 @@
 // tokens done, cancel, deadline, a failing runner, stop(). After that event its id is free again.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -79,9 +80,10 @@ class Engine {
   //         kOverloaded          requests_max are live already
   //         kUnavailable         after drain() or stop()
   Status submit(Request request);
-  // Any thread. The request ends with kCancelled within one step; unknown ids are ignored, because
-  // a cancel can cross the end of its request on the way.
-  void cancel(RequestId id);
+  // Any thread. The request ends with `reason` within one step: kCancelled when nobody wants it any
+  // more, kStop when its reader has found a stop string in the text. Unknown ids are ignored,
+  // because a cancel can cross the end of its request on the way.
+  void cancel(RequestId id, FinishReason reason = FinishReason::kCancelled);
 
   // The engine thread. Returns after drain() or stop(), when nothing is live.
   void run();
@@ -92,11 +94,20 @@ class Engine {
 
   // Any thread. The state after the newest step.
   EngineStats stats() const;
+  // The clock of deadlines. Any thread.
+  int64_t now_ms() const { return clock_->now_ms(); }
+  // Any thread. Whether the newest step failed for every request because the runner cannot compute
+  // (kUnavailable). A step that computes anything clears it.
+  bool runner_failed() const { return runner_failed_.load(std::memory_order_relaxed); }
 
  private:
   struct Arrival {
     Request request;
     int64_t submitted_us = 0;
+  };
+  struct Cancel {
+    RequestId id = 0;
+    FinishReason reason = FinishReason::kCancelled;
   };
   enum class Mode : uint8_t { kOpen, kDraining, kStopping };
 
@@ -144,7 +155,7 @@ class Engine {
   std::vector<Live> live_;                     // by slot
   std::unordered_map<RequestId, Slot> slots_;  // of live requests
   std::vector<Arrival> arrivals_;              // being applied
-  std::vector<RequestId> cancels_;             // being applied
+  std::vector<Cancel> cancels_;                // being applied
   std::span<const PlannedItem> plan_;          // of the current step
   std::vector<StepItem> items_;                // of the current step
   std::vector<Outcome> outcomes_;              // of the current step
@@ -154,12 +165,13 @@ class Engine {
   std::vector<RequestId> finished_;  // of the current turn
   bool idle_checked_ = false;
   EngineStats counted_;
+  std::atomic<bool> runner_failed_{false};
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable arrived_;
   Mode mode_ = Mode::kOpen;
   std::vector<Arrival> inbox_;
-  std::vector<RequestId> cancel_inbox_;
+  std::vector<Cancel> cancel_inbox_;
   std::unordered_map<RequestId, bool> live_ids_;  // taken and not over; true: cancel is on its way
   uint64_t refused_overloaded_ = 0;
   EngineStats snapshot_;

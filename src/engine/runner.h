@@ -41,7 +41,7 @@ struct StepItem {
 struct StepResult {
   RequestId id = 0;
   // Not ok: the item could not be computed. The engine ends its request with this and goes on; a
-  // runner whose device is gone fails every item.
+  // runner whose device is gone fails every item with kUnavailable, and the server is not ready.
   Status status;
   // Empty unless the item samples: 1 + accepted drafts tokens. tokens[i] for i < size - 1 equals
   // drafts[i]; their cache rows are right. The last one's row is not computed yet.

@@ -36,7 +36,8 @@ struct LocalEngine::Generation {
   std::vector<ChoiceStream> choices;
   std::vector<engine::RequestId> requests;  // of each choice; 0: over
   std::vector<bool> prompt_begun;
-  size_t live = 0;  // choices not over
+  size_t live = 0;                     // choices not over
+  std::optional<int64_t> deadline_ms;  // on the engine's clock
   std::atomic<bool> cancelled{false};
 };
 
@@ -68,6 +69,8 @@ Upstream::GenerationId LocalEngine::generate(GenerationRequest request,
   const auto generation = std::make_shared<Generation>();
   generation->request = std::move(request);
   generation->sink = std::move(sink);
+  if (const auto within_ms = common_of(generation->request).deadline_ms; within_ms && engine_)
+    generation->deadline_ms = engine_->now_ms() + *within_ms;
   generations_.emplace(id, generation);
   const bool taken = generations_.size() <= options_.requests_max &&
                      pool_->run(
@@ -130,6 +133,7 @@ std::optional<api::Error> LocalEngine::submit(GenerationId id, Generation& gener
       engine::Request request =
           engine_request(generation.request, prompt, *text_, options_.max_model_len, i, seed);
       request.id = ++last_request_id_;
+      request.deadline_ms = generation.deadline_ms;
       generation.requests.push_back(request.id);
       requests_.emplace(request.id, std::pair(id, choice));
       ++generation.live;
@@ -165,7 +169,9 @@ void LocalEngine::on_event(engine::Event event) {
   ChoiceStream& stream = generation->choices[choice];
   api::Delta delta = stream.add(event);
   if (stream.over()) {
-    if (event.finish == engine::FinishReason::kNone) engine_->cancel(event.id);
+    // A stop string: the engine cannot know, but counts the request as stopped.
+    if (event.finish == engine::FinishReason::kNone)
+      engine_->cancel(event.id, engine::FinishReason::kStop);
     generation->requests[choice] = 0;
     requests_.erase(event.id);
     --generation->live;

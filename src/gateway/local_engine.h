@@ -48,7 +48,7 @@ class LocalEngine : public Upstream {
   void cancel(GenerationId id) override;
   void tokenize(api::TokenizeRequest request, TokensDone done) override;
   void detokenize(api::DetokenizeRequest request, TextDone done) override;
-  bool ready() const override { return engine_ != nullptr; }
+  bool ready() const override { return engine_ != nullptr && !engine_->runner_failed(); }
 
   size_t live() const { return generations_.size(); }
 

@@ -183,6 +183,37 @@ TEST_F(LocalEngineTest, StopStringFreesTheEngine) {
   EXPECT_EQ(answer->choices[0].finish, api::Finish::kStop);
   EXPECT_LE(answer->choices[0].usage.completion_tokens, 40);
   EXPECT_TRUE(until([&] { return idle(); }));
+  const auto finished = [&](engine::FinishReason reason) {
+    return engine_->stats().finished[static_cast<size_t>(reason)];
+  };
+  EXPECT_TRUE(until([&] { return finished(engine::FinishReason::kStop) == 1; }));
+  EXPECT_EQ(finished(engine::FinishReason::kCancelled), 0u) << "nobody withdrew it";
+}
+
+TEST_F(LocalEngineTest, ADeadlineEndsTheAnswer) {
+  start();
+  api::CompletionRequest request = completion("hello", 400);
+  request.common.deadline_ms = 20;  // 400 steps of 0.2 ms take longer.
+  const auto answer = run(request);
+  ASSERT_TRUE(answer->error);
+  EXPECT_EQ(answer->error->http, 504);
+  EXPECT_EQ(answer->error->code, "deadline_exceeded");
+  EXPECT_TRUE(until([&] { return idle(); }));
+  request.common.deadline_ms = 60'000;
+  EXPECT_FALSE(run(request)->error);
+}
+
+TEST_F(LocalEngineTest, IsNotReadyWhileTheRunnerFails) {
+  EXPECT_FALSE(local_.ready()) << "no engine yet";
+  start();
+  EXPECT_TRUE(local_.ready());
+  runner_->failing = {1};
+  const auto failed = run(completion("hello", 4));
+  ASSERT_TRUE(failed->error);
+  EXPECT_EQ(failed->error->http, 503);
+  EXPECT_FALSE(local_.ready());
+  EXPECT_FALSE(run(completion("hello", 4))->error);
+  EXPECT_TRUE(local_.ready()) << "it computes again";
 }
 
 TEST_F(LocalEngineTest, Cancel) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <utility>
 
@@ -15,6 +16,8 @@ namespace {
 
 constexpr std::string_view kModelsPrefix = "/v1/models/";
 constexpr int kRetryAfterDrainS = 5;
+constexpr std::string_view kDeadlineHeader = "x-galley-deadline-ms";
+constexpr int64_t kDeadlineMsMax = 24 * 3600 * 1000;
 
 int64_t wall_clock_s() {
   return std::chrono::duration_cast<std::chrono::seconds>(
@@ -54,6 +57,18 @@ bool is_json(std::string_view content_type) {
   std::transform(type.begin(), type.end(), type.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   return type == kJson;
+}
+
+// x-galley-deadline-ms: how long the client waits for the whole answer. Nothing: no such header;
+// 0: one that is not a number of milliseconds within the bound.
+std::optional<int64_t> deadline_ms(const HttpRequest& request) {
+  const std::string_view text = request.header(kDeadlineHeader);
+  if (text.empty()) return std::nullopt;
+  int64_t value = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool valid = failure == std::errc() && end == text.data() + text.size() && value >= 1 &&
+                     value <= kDeadlineMsMax;
+  return valid ? value : 0;
 }
 
 void log_unknown(const Exchange& exchange, const std::vector<std::string>& names) {
@@ -129,6 +144,13 @@ std::optional<HttpResponse> Router::check_head(const HttpRequest& request) {
     return failure(415, "unsupported_media_type",
                    "the body must be JSON: send 'Content-Type: application/json'");
   }
+  if (route->post && deadline_ms(request) == 0) {
+    return error_response(api::invalid(std::string(kDeadlineHeader), "invalid_value",
+                                       std::string(kDeadlineHeader) +
+                                           " must be a number of milliseconds from 1 to " +
+                                           std::to_string(kDeadlineMsMax) + ", not '" +
+                                           api::excerpt(request.header(kDeadlineHeader)) + "'"));
+  }
   if (server_->draining() && route->needs_key) {
     api::Error error = api::error_of(
         Status(Code::kUnavailable, "the server is shutting down; send the request elsewhere"));
@@ -143,10 +165,10 @@ void Router::handle(ExchangePtr exchange) {
     HttpResponse response;
     response.status = 204;
     response.content_type.clear();
-    response.headers = {
-        {"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
-        {"Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id"},
-        {"Access-Control-Max-Age", "600"}};
+    response.headers = {{"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
+                        {"Access-Control-Allow-Headers",
+                         "Authorization, Content-Type, X-Request-Id, X-Galley-Deadline-Ms"},
+                        {"Access-Control-Max-Age", "600"}};
     return exchange->respond(std::move(response));
   }
   const Route* route = find(exchange->request().path);
@@ -205,6 +227,7 @@ void Router::handle_chat(ExchangePtr exchange) {
   with_body<api::ChatRequest>(std::move(exchange), api::parse_chat_request,
                               [this](ExchangePtr to, api::ChatRequest request) {
                                 log_unknown(*to, request.unknown_fields);
+                                request.common.deadline_ms = deadline_ms(to->request());
                                 const auto name = served_name(*to, request.common.model);
                                 if (!name) return;
                                 const GenerationContext context{
@@ -217,6 +240,7 @@ void Router::handle_completion(ExchangePtr exchange) {
   with_body<api::CompletionRequest>(std::move(exchange), api::parse_completion_request,
                                     [this](ExchangePtr to, api::CompletionRequest request) {
                                       log_unknown(*to, request.unknown_fields);
+                                      request.common.deadline_ms = deadline_ms(to->request());
                                       const auto name = served_name(*to, request.common.model);
                                       if (!name) return;
                                       const GenerationContext context{upstream_, *name,

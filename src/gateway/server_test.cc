@@ -397,6 +397,41 @@ TEST(Server, ApiKeys) {
   EXPECT_EQ(status(get("/metrics")), 200);
 }
 
+TEST(Server, DeadlineHeader) {
+  TestServer server;
+  for (const char* bad : {"0", "-1", "1.5", "soon", "86400001", "99999999999999999999"}) {
+    Client client(server.port());  // Refused before its body has come, which ends a connection.
+    client.send(
+        post(kChat, chat_body(2, false), "X-Galley-Deadline-Ms: " + std::string(bad) + "\r\n"));
+    const std::string answer = client.read_response();
+    EXPECT_EQ(status_of(answer), 400) << bad;
+    EXPECT_TRUE(has(answer, "\"param\":\"x-galley-deadline-ms\"")) << answer;
+  }
+  EXPECT_FALSE(server.upstream.deadline_ms);
+  Client client(server.port());
+  client.send(post(kChat, chat_body(2, false), "x-galley-deadline-ms: 86400000\r\n"));
+  EXPECT_EQ(status_of(client.read_response()), 200);
+  EXPECT_EQ(server.upstream.deadline_ms, 86'400'000);
+  client.send(post("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2}",
+                   "x-galley-deadline-ms: 7\r\n"));
+  EXPECT_EQ(status_of(client.read_response()), 200);
+  EXPECT_EQ(server.upstream.deadline_ms, 7);
+}
+
+TEST(Server, ReadyFollowsTheUpstream) {
+  TestServer server;
+  Client client(server.port());
+  client.send(get("/ready"));
+  EXPECT_EQ(status_of(client.read_response()), 200);
+  server.upstream.is_ready = false;
+  client.send(get("/ready"));
+  const std::string answer = client.read_response();
+  EXPECT_EQ(status_of(answer), 503);
+  EXPECT_TRUE(has(answer, "Retry-After:"));
+  client.send(get("/health"));
+  EXPECT_EQ(status_of(client.read_response()), 200) << "the process is alive";
+}
+
 TEST(Server, Cors) {
   ServerOptions options = TestServer::options();
   options.cors_origins = {"https://a.example"};

@@ -24,6 +24,7 @@ class FakeUpstream : public Upstream {
         std::visit([](const auto& r) -> const api::CommonFields& { return r.common; }, request);
     job->words = common.max_tokens.value_or(4);
     job->choices = common.n;
+    deadline_ms = common.deadline_ms;
     job->word = word;
     job->sink = std::move(sink);
     jobs_[++last_id_] = job;
@@ -50,12 +51,14 @@ class FakeUpstream : public Upstream {
     done({std::move(text), std::nullopt});
   }
 
-  bool ready() const override { return true; }
+  bool ready() const override { return is_ready; }
 
   std::string word = "word ";
   std::atomic<int64_t> pause_ms{1};
   std::atomic<int> cancelled{0};
   std::atomic<int> ended{0};
+  std::atomic<bool> is_ready{true};
+  std::optional<int64_t> deadline_ms;     // of the newest request
   std::optional<api::Error> refuse_with;  // before the first word
   std::optional<api::Error> fail_with;    // instead of the last word
 

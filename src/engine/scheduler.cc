@@ -144,13 +144,40 @@ int32_t Scheduler::share_budget() {
     for_drafts -= sequence.plan_drafts;
   }
   left += for_drafts;
+  return prompts_run ? share_among_prompts(left) : left;
+}
+
+int32_t Scheduler::share_among_prompts(int32_t left) {
+  const int32_t for_next = tokens_of_next_admitted();
+  int32_t num_after = for_next > 0 ? 1 : 0;
+  for (const Slot slot : running_) num_after += generates(at(slot)) ? 0 : 1;
   for (const Slot slot : running_) {
     Sequence& sequence = at(slot);
     if (generates(sequence)) continue;
-    sequence.plan_tokens = std::min(sequence.num_pending(), left);
+    num_after -= 1;
+    const int32_t share = num_after > 0 ? left - left / 2 : left;
+    sequence.plan_tokens = std::min(sequence.num_pending(), share);
     left -= sequence.plan_tokens;
   }
-  return left;
+  const int32_t kept = std::min(for_next, left);
+  left -= kept;
+  for (const Slot slot : running_) {
+    Sequence& sequence = at(slot);
+    if (generates(sequence)) continue;
+    const int32_t more = std::min(sequence.num_pending() - sequence.plan_tokens, left);
+    sequence.plan_tokens += more;
+    left -= more;
+  }
+  return kept + left;
+}
+
+// What the first that waits has to compute; 0 if it cannot be admitted in this step.
+int32_t Scheduler::tokens_of_next_admitted() {
+  if (waiting_.empty() || num_running() >= limits_.batch_requests_max) return 0;
+  Sequence& next = at(waiting_.front());
+  const kv::PrefixTree::Match hit = find_prefix(&next);
+  if (is_being_computed(next, hit) || !has_room_for(next, hit)) return 0;
+  return next.num_known() - hit.num_blocks * tree_->pool().block_tokens();
 }
 
 void Scheduler::secure_blocks(int32_t* token_budget) {

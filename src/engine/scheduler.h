@@ -14,6 +14,10 @@
 //   - Sequences that generate come first, one token each, so that nobody's stream stalls behind a
 //     long prompt. Then drafts (half of what is left at most, while prompts wait), then prompts in
 //     order, in chunks.
+//   - Prompts share a step: each takes at most half of what those before it left, as long as others
+//     come after it, among them the first that waits if it can be admitted; what nobody needs goes
+//     back to the first. So a short prompt does not wait for the end of a long one, and those that
+//     come later cost the first at most half of its speed.
 //   - When blocks run out, drafts go first, then the last running sequence in the order gives its
 //     blocks back and waits. The first therefore always advances: no deadlock. Its named blocks
 //     stay in the prefix tree, so coming back is cheap if nobody needed the memory.
@@ -167,6 +171,8 @@ class Scheduler {
 
   void displace_lower_priorities();
   int32_t share_budget();
+  int32_t share_among_prompts(int32_t left);
+  int32_t tokens_of_next_admitted();
   void secure_blocks(int32_t* token_budget);
   void admit_waiting(int32_t* token_budget);
   bool try_secure(Sequence* sequence, int32_t* token_budget);

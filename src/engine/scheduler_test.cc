@@ -96,6 +96,43 @@ TEST(Scheduler, StreamsDoNotStallBehindALongPrompt) {
   EXPECT_EQ(items[2].token_count, 30);
 }
 
+TEST(Scheduler, AShortPromptDoesNotWaitForALongOne) {
+  Fixture f(64, 16);
+  f.submit(320, 2);
+  EXPECT_EQ(f.step()[0].token_count, 32);
+  const Slot late = f.submit(4, 2);
+  const auto items = f.step();
+  ASSERT_EQ(items.size(), 2u);
+  EXPECT_EQ(items[0].token_count, 28) << "what the short one does not need goes back";
+  EXPECT_EQ(items[1].slot, late);
+  EXPECT_TRUE(items[1].samples);
+}
+
+TEST(Scheduler, ThoseThatComeLaterLeaveThePromptBeforeThemHalf) {
+  Fixture f(64, 16);
+  f.submit(320, 1);
+  f.step();
+  f.submit(320, 1);
+  f.submit(320, 1);
+  auto items = f.step();
+  ASSERT_EQ(items.size(), 2u);
+  EXPECT_EQ(items[0].token_count, 16);
+  EXPECT_EQ(items[1].token_count, 16) << "the first that waits is the last to share";
+  items = f.step();
+  ASSERT_EQ(items.size(), 3u);
+  EXPECT_EQ(items[0].token_count, 16);
+  EXPECT_EQ(items[1].token_count, 8);
+  EXPECT_EQ(items[2].token_count, 8);
+}
+
+TEST(Scheduler, NothingIsKeptForAPromptThatCannotBeAdmitted) {
+  Fixture f(/*num_blocks=*/8, /*block_tokens=*/16);
+  f.submit(100, 8);
+  f.step();
+  f.submit(60, 8);  // 4 blocks, of which 1 is to spare.
+  EXPECT_EQ(f.step().at(0).token_count, 32);
+}
+
 TEST(Scheduler, DraftsCountInTheBudgetAndComeAfterTokens) {
   SchedulerLimits limits = kLimits;
   limits.step_tokens_max = 6;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "api/json_writer.h"
+#include "text/json.h"
 
 namespace galley::api {
 namespace json = boost::json;
@@ -56,28 +57,8 @@ Parsed<json::object> parse_body(std::string_view body, size_t depth_max) {
   if (!value.is_object())
     return {{},
             invalid("", "invalid_json",
-                    "the body must be a JSON object, not " + std::string(kind_name(value)))};
+                    "the body must be a JSON object, not " + std::string(text::json_kind(value)))};
   return {std::move(value.get_object()), std::nullopt};
-}
-
-std::string_view kind_name(const json::value& value) {
-  switch (value.kind()) {
-    case json::kind::null:
-      return "null";
-    case json::kind::bool_:
-      return "a boolean";
-    case json::kind::int64:
-    case json::kind::uint64:
-    case json::kind::double_:
-      return "a number";
-    case json::kind::string:
-      return "a string";
-    case json::kind::array:
-      return "an array";
-    case json::kind::object:
-      return "an object";
-  }
-  return "something unknown";
 }
 
 std::string shown(const json::value& value) {
@@ -85,7 +66,7 @@ std::string shown(const json::value& value) {
   if (value.is_int64()) return std::to_string(value.get_int64());
   if (value.is_uint64()) return std::to_string(value.get_uint64());
   if (value.is_double()) return number_text(value.get_double());
-  return std::string(kind_name(value));
+  return std::string(text::json_kind(value));
 }
 
 bool is_number(const json::value& value) {

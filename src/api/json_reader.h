@@ -31,9 +31,6 @@ struct Parsed {
 // The JSON object in `body`. Errors have code "invalid_json".
 Parsed<boost::json::object> parse_body(std::string_view body, size_t depth_max);
 
-// "a string", "an object", ...: for messages.
-std::string_view kind_name(const boost::json::value& value);
-
 // The value for a message: its kind, or its short text if it is a number, bool or null.
 std::string shown(const boost::json::value& value);
 

@@ -44,11 +44,10 @@ Status Decoder::add(const boost::json::value& value, const TokenizerLimits& limi
   GALLEY_ASSIGN_OR_RETURN(const boost::json::object* object, object_of(value, where));
   GALLEY_ASSIGN_OR_RETURN(const std::string type, string_field(*object, "type", where));
   if (type == "Sequence") {
-    GALLEY_ASSIGN_OR_RETURN(const boost::json::value* list, field(*object, "decoders", where));
-    GALLEY_ASSIGN_OR_RETURN(const boost::json::array* array, array_of(*list, where + ".decoders"));
-    for (const boost::json::value& step : *array)
-      GALLEY_RETURN_IF_ERROR(add(step, limits, where + ".decoders"));
-    return {};
+    return add_sequence(*object, "decoders", where,
+                        [&](const boost::json::value& step, const std::string& inside) {
+                          return add(step, limits, inside);
+                        });
   }
   if (type == "ByteLevel") {
     byte_level_ = true;

@@ -98,6 +98,15 @@ Result<const json::array*> array_of(const json::value& value, const std::string&
   return &value.get_array();
 }
 
+Status add_sequence(const json::object& object, std::string_view key, const std::string& where,
+                    const AddStep& add) {
+  const std::string inside = where + "." + std::string(key);
+  GALLEY_ASSIGN_OR_RETURN(const json::value* list, field(object, key, where));
+  GALLEY_ASSIGN_OR_RETURN(const json::array* steps, array_of(*list, inside));
+  for (const json::value& step : *steps) GALLEY_RETURN_IF_ERROR(add(step, inside));
+  return {};
+}
+
 Result<const json::value*> field(const json::object& object, std::string_view key,
                                  const std::string& where) {
   const json::value* value = object.if_contains(key);

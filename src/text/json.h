@@ -6,6 +6,7 @@
 
 #include <boost/json.hpp>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,6 +35,12 @@ Result<const boost::json::object*> object_of(const boost::json::value& value,
                                              const std::string& where);
 Result<const boost::json::array*> array_of(const boost::json::value& value,
                                            const std::string& where);
+
+// The steps of a tokenizer component of type "Sequence": `add(step, where)` for each entry of the
+// array `key`, up to the first that fails. `where` then has the key, too.
+using AddStep = std::function<Status(const boost::json::value& step, const std::string& where)>;
+Status add_sequence(const boost::json::object& object, std::string_view key,
+                    const std::string& where, const AddStep& add);
 
 // The field `key`, which must exist. The pointer lives as long as `object`.
 Result<const boost::json::value*> field(const boost::json::object& object, std::string_view key,

@@ -84,13 +84,10 @@ Status Normalizer::add(const boost::json::value& value, const TokenizerLimits& l
     return {Code::kTooLarge, where + ": more than " + std::to_string(limits.steps_max) + " steps"};
   }
   if (type == "Sequence") {
-    GALLEY_ASSIGN_OR_RETURN(const boost::json::value* list, field(*object, "normalizers", where));
-    GALLEY_ASSIGN_OR_RETURN(const boost::json::array* array,
-                            array_of(*list, where + ".normalizers"));
-    for (const boost::json::value& step : *array) {
-      GALLEY_RETURN_IF_ERROR(add(step, limits, where + ".normalizers"));
-    }
-    return {};
+    return add_sequence(*object, "normalizers", where,
+                        [&](const boost::json::value& step, const std::string& inside) {
+                          return add(step, limits, inside);
+                        });
   }
   if (type == "NFC") {
     steps_.push_back(Form{NormalForm::kNfc});

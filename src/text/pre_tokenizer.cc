@@ -45,13 +45,10 @@ Status PreTokenizer::add(const boost::json::value& value, const TokenizerLimits&
     return {Code::kTooLarge, where + ": more than " + std::to_string(limits.steps_max) + " steps"};
   }
   if (type == "Sequence") {
-    GALLEY_ASSIGN_OR_RETURN(const boost::json::value* list, field(*object, "pretokenizers", where));
-    GALLEY_ASSIGN_OR_RETURN(const boost::json::array* array,
-                            array_of(*list, where + ".pretokenizers"));
-    for (const boost::json::value& step : *array) {
-      GALLEY_RETURN_IF_ERROR(add(step, limits, where + ".pretokenizers"));
-    }
-    return {};
+    return add_sequence(*object, "pretokenizers", where,
+                        [&](const boost::json::value& step, const std::string& inside) {
+                          return add(step, limits, inside);
+                        });
   }
   if (type == "Split") return add_split(*object, limits, where);
   if (type == "ByteLevel") return add_byte_level(*object, where);

@@ -209,14 +209,10 @@ Status Tokenizer::read_post_processor(const json::value& value, const std::strin
   if (type == "ByteLevel") return {};  // It only moves offsets.
   if (type == "TemplateProcessing") return read_template(*object, where);
   if (type == "Sequence") {
-    GALLEY_ASSIGN_OR_RETURN(const json::value* list, field(*object, "processors", where));
-    GALLEY_ASSIGN_OR_RETURN(const json::array* array, array_of(*list, where + ".processors"));
-    if (array->size() > limits_.steps_max)
-      return {Code::kTooLarge, where + ": too many processors"};
-    for (const json::value& step : *array) {
-      GALLEY_RETURN_IF_ERROR(read_post_processor(step, where + ".processors"));
-    }
-    return {};
+    return add_sequence(*object, "processors", where,
+                        [&](const json::value& step, const std::string& inside) {
+                          return read_post_processor(step, inside);
+                        });
   }
   return {Code::kInvalid, where + ": post-processor type '" + type + "' is not supported"};
 }

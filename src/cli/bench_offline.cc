@@ -4,7 +4,7 @@
 // Two runs for each size, on random tokens and with prefix caching off. Prefill: all prompts, one
 // token each; the rate is prompt tokens over the time until the last first token. Decode: prompts
 // and answers; the rate counts only tokens that came after every request had its first, so prefill
-// is not in it.
+// is not in it. --breakdown adds up the operations of both runs, by the number of tokens of a step.
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -36,6 +36,7 @@ struct OfflineFlags {
   std::vector<std::string> batch = {"1", "2", "4", "8", "16"};
   int64_t repeat = 1;
   int64_t seed = 0;
+  bool breakdown = false;
   bool json = false;
 };
 
@@ -185,7 +186,34 @@ void declare(OfflineFlags* flags, Settings* settings) {
   settings->add({"repeat", "N", "measure so often and keep the best"}, {.min = 1, .max = 100},
                 &flags->repeat);
   settings->add({"seed", "N", "of the random prompts"}, {.min = 0}, &flags->seed);
+  settings->add_switch({"breakdown", "", "also the time of each operation of the steps"},
+                       &flags->breakdown);
   settings->add_switch({"json", "", "print JSON"}, &flags->json);
+}
+
+boost::json::array to_array(std::span<const kernels::OpTime> lines) {
+  boost::json::array out;
+  for (const kernels::OpTime& line : lines) {
+    out.emplace_back(boost::json::object{{"operation", line.operation},
+                                         {"shape", kernels::shape_of(line)},
+                                         {"step_tokens", line.step_tokens},
+                                         {"calls", line.calls},
+                                         {"time_ns", line.time_ns},
+                                         {"bytes", line.bytes}});
+  }
+  return out;
+}
+
+// The steps of each size, those that took longest first.
+void print_breakdown(std::vector<kernels::OpTime> lines) {
+  while (!lines.empty()) {
+    const int64_t tokens = lines.front().step_tokens;
+    const auto rest = std::stable_partition(
+        lines.begin(), lines.end(), [&](const auto& line) { return line.step_tokens == tokens; });
+    std::printf("steps of %lld tokens\n%s", static_cast<long long>(tokens),
+                kernels::to_text({lines.begin(), rest}).c_str());
+    lines.erase(lines.begin(), rest);
+  }
 }
 
 Result<std::vector<int64_t>> parse_batches(const std::vector<std::string>& texts,
@@ -216,7 +244,8 @@ Status run_bench_offline(Args args, const Variables& variables) {
   if (print_and_stop(settings)) return Status();
   GALLEY_ASSIGN_OR_RETURN(const std::vector<int64_t> batches,
                           parse_batches(flags.batch, flags.model.max_num_seqs));
-  GALLEY_ASSIGN_OR_RETURN(const engine::LoadOptions options, resolve(flags.model));
+  GALLEY_ASSIGN_OR_RETURN(engine::LoadOptions options, resolve(flags.model));
+  options.time_operations = flags.breakdown;
   GALLEY_RETURN_IF_ERROR(plan_and_print(options, false).status());
   GALLEY_ASSIGN_OR_RETURN(engine::LoadedModel model, load_with_progress(options, false));
   const engine::EngineOptions engine_settings = engine_options(model, false, 0, "bench");
@@ -234,6 +263,7 @@ Status run_bench_offline(Args args, const Variables& variables) {
   }
   for (const int64_t batch : batches) {
     BatchFigures best;
+    if (model.timed != nullptr) model.timed->clear();
     for (int64_t i = 0; i < flags.repeat; ++i) {
       GALLEY_ASSIGN_OR_RETURN(const BatchFigures figures,
                               measure(&engine, flags, batch, vocab_size, &random));
@@ -242,11 +272,14 @@ Status run_bench_offline(Args args, const Variables& variables) {
         best = figures;
       }
     }
-    rows.emplace_back(to_object(best));
+    boost::json::object row = to_object(best);
+    if (model.timed != nullptr) row["breakdown"] = to_array(model.timed->lines());
+    rows.emplace_back(std::move(row));
     if (flags.json) continue;
     std::printf("%7lld %15.1f %12.1f %14.1f %12.2f %13.1f\n", static_cast<long long>(best.batch),
                 best.prefill_tokens_per_s, best.ttft_ms, best.decode_tokens_per_s, best.tpot_ms,
                 best.total_tokens_per_s);
+    if (model.timed != nullptr) print_breakdown(model.timed->lines());
     std::fflush(stdout);
   }
   const engine::EngineStats stats = engine.stats();

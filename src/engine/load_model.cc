@@ -185,6 +185,11 @@ Result<LoadedModel> load_model_runner(const LoadOptions& options, const Progress
   kernels::CpuOptions cpu = options.cpu;
   cpu.precision = uses_float32(options, loaded.config) ? Precision::kFloat32 : Precision::kBFloat16;
   GALLEY_ASSIGN_OR_RETURN(loaded.ops, kernels::make_cpu_ops(cpu));
+  if (options.time_operations) {
+    auto timed = std::make_unique<kernels::TimedOps>(std::move(loaded.ops), false);
+    loaded.timed = timed.get();
+    loaded.ops = std::move(timed);
+  }
   GALLEY_RETURN_IF_ERROR(loaded.ops->reserve(step_limits(loaded.config, loaded.plan)));
   const model::ModelLimits limits{
       .tokens_max = loaded.plan.max_num_batched_tokens,

@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "engine/runner.h"
 #include "kernels/ops.h"
+#include "kernels/timed_ops.h"
 #include "model/config.h"
 #include "model/memory_plan.h"
 
@@ -37,6 +38,7 @@ struct LoadOptions {
   int64_t memory_bytes = 0;             // 0: this machine's (or control group's) memory, times 0.9
   int32_t num_speculative_tokens = -1;  // -1: 1 where the model has an MTP layer; 0: off
   kernels::CpuOptions cpu;              // `precision` is set from dtype
+  bool time_operations = false;         // LoadedModel::timed is then set
 };
 
 // Called now and then while weights are read in, from the calling thread.
@@ -54,6 +56,7 @@ struct LoadedModel {
   std::vector<std::string> notes;  // for people: "serves without MTP: ...", ignored buffers
   std::shared_ptr<void> weights;   // the mapped checkpoint; outlives ops
   std::unique_ptr<kernels::Ops> ops;
+  kernels::TimedOps* timed = nullptr;  // `ops`, where time_operations asked for it
   std::unique_ptr<Runner> runner;
 };
 

@@ -80,9 +80,10 @@ class CpuOps final : public Ops {
   void prepare_row(const float* x, int64_t cols, int64_t row, const Activations& into) const;
   Form form_for(DType weight_dtype, Rounding rounding) const;
 
-  // task(begin, end, thread) over [0, rows) in blocks of output rows.
+  // task(begin, end, thread) over [0, rows) in blocks of output rows; `row_bytes` of weights are
+  // read for each.
   template <typename Task>
-  void for_row_blocks(int64_t rows, const Task& task);
+  void for_row_blocks(int64_t tokens, int64_t rows, int64_t row_bytes, const Task& task);
   // task(t, thread) for each of `tokens` tokens; alone on the calling thread when they are few.
   template <typename Task>
   void for_tokens(int64_t tokens, const Task& task);
@@ -128,22 +129,49 @@ class CpuOps final : public Ops {
 };
 
 // Rows and tokens of the parts that operations are cut into. None changes a result.
-constexpr int64_t kRowBlock = 64;       // most output rows of a task: a chunk of them stays in L2
-constexpr int64_t kTokenBlock = 512;    // most tokens of an output tile
-constexpr int64_t kFewTokens = 4;       // below, a row operation is not worth a region
-constexpr int64_t kExpertTokens = 512;  // most tokens that experts() groups at once
-constexpr int32_t kMlaTokens = 128;     // most tokens whose latent queries are held
-constexpr int32_t kQueryTile = 16;      // most tokens that read a context block together
+constexpr int64_t kRowBlock = 64;         // most output rows of a task: a chunk of them stays in L2
+constexpr int64_t kRunBytes = 256 << 10;  // most weights that one token reads in a task
+constexpr int64_t kTokenBlock = 512;      // most tokens of an output tile
+constexpr int64_t kFewTokens = 4;         // below, a row operation is not worth a region
+constexpr int64_t kExpertTokens = 512;    // most tokens that experts() groups at once
+constexpr int32_t kMlaTokens = 128;       // most tokens whose latent queries are held
+constexpr int32_t kQueryTile = 16;        // most tokens that read a context block together
+
+// [0, rows) in large blocks, then small ones, so that threads end together.
+struct RowBlocks {
+  int64_t rows;
+  int64_t large;      // rows of a large block
+  int64_t num_large;  // they come first
+  int64_t small;      // rows of the others
+
+  int64_t count() const { return num_large + (rows - num_large * large + small - 1) / small; }
+  int64_t begin(int64_t i) const {
+    const int64_t at = i < num_large ? i * large : num_large * large + (i - num_large) * small;
+    return at < rows ? at : rows;
+  }
+};
+
+// One token: few bytes are left to the last block, for while one thread waits for the other half of
+// the memory's bandwidth is idle; all else in long runs, for each begins with a wait.
+inline RowBlocks row_blocks(int64_t tokens, int64_t rows, int64_t row_bytes, int32_t threads) {
+  constexpr int64_t kStep = 16;
+  if (tokens == 1) {
+    const int64_t fitting = kRunBytes / (row_bytes > 0 ? row_bytes : 1);
+    const int64_t large = fitting < 4 ? 4 : fitting > kRowBlock ? kRowBlock : fitting / 4 * 4;
+    const int64_t num_large = rows / large - threads;
+    return {rows, large, num_large > 0 ? num_large : 0, (large + 3) / 4};
+  }
+  // Four blocks a thread, so that a slow core does not hold up the others for long.
+  const int64_t share = (rows / (4 * threads) + kStep - 1) / kStep * kStep;
+  const int64_t block = share < kStep ? kStep : share > kRowBlock ? kRowBlock : share;
+  return {rows, block, 0, block};
+}
 
 template <typename Task>
-void CpuOps::for_row_blocks(int64_t rows, const Task& task) {
-  constexpr int64_t kStep = 16;
-  // Four blocks a thread, so that a slow core does not hold up the others for long.
-  const int64_t share = (rows / (4 * pool_.size()) + kStep - 1) / kStep * kStep;
-  const int64_t block = share < kStep ? kStep : share > kRowBlock ? kRowBlock : share;
-  pool_.for_each((rows + block - 1) / block, [&](int64_t i, int32_t thread) {
-    const int64_t begin = i * block;
-    task(begin, begin + block < rows ? begin + block : rows, thread);
+void CpuOps::for_row_blocks(int64_t tokens, int64_t rows, int64_t row_bytes, const Task& task) {
+  const RowBlocks blocks = row_blocks(tokens, rows, row_bytes, pool_.size());
+  pool_.for_each(blocks.count(), [&](int64_t i, int32_t thread) {
+    task(blocks.begin(i), blocks.begin(i + 1), thread);
   });
 }
 
@@ -162,6 +190,10 @@ inline Activations rows_from(Activations x, int64_t first) {
   x.data = static_cast<const std::byte*>(x.data) + first * x.ld * bytes;
   if (x.scales != nullptr) x.scales += first * x.scale_ld;
   return x;
+}
+
+inline int64_t row_bytes(const Weight& weight) {
+  return weight.cols * static_cast<int64_t>(size_of(weight.dtype));
 }
 
 inline int64_t padded_cols(int64_t cols) {

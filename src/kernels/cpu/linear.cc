@@ -80,19 +80,20 @@ void CpuOps::linear(const Matrix& x, const Weight& weight, const Weight& bias, c
   arena_.clear();
   const float* bias_values = bias ? widen_weight(bias) : nullptr;
   const Activations a = prepare(x, weight.dtype, Rounding::kByPrecision);
-  for_row_blocks(weight.rows, [&](int64_t begin, int64_t end, int32_t thread) {
-    primitives_.gemm({.x = a,
-                      .num_tokens = x.rows,
-                      .weight = &weight,
-                      .row_begin = begin,
-                      .row_end = end,
-                      .out = out.row<float>(0) + begin,
-                      .ld_out = out.ld,
-                      .scratch = threads_[static_cast<size_t>(thread)].gemm_scratch});
-    if (bias_values == nullptr) return;
-    for (int64_t t = 0; t < x.rows; ++t)
-      primitives_.add(out.row<float>(t) + begin, bias_values + begin, end - begin);
-  });
+  for_row_blocks(
+      x.rows, weight.rows, row_bytes(weight), [&](int64_t begin, int64_t end, int32_t thread) {
+        primitives_.gemm({.x = a,
+                          .num_tokens = x.rows,
+                          .weight = &weight,
+                          .row_begin = begin,
+                          .row_end = end,
+                          .out = out.row<float>(0) + begin,
+                          .ld_out = out.ld,
+                          .scratch = threads_[static_cast<size_t>(thread)].gemm_scratch});
+        if (bias_values == nullptr) return;
+        for (int64_t t = 0; t < x.rows; ++t)
+          primitives_.add(out.row<float>(t) + begin, bias_values + begin, end - begin);
+      });
 }
 
 void CpuOps::gate_and_up(const Activations& x, const int32_t* x_rows, int64_t tokens,
@@ -147,20 +148,24 @@ void CpuOps::gated_mlp(const Matrix& x, const MlpWeights& weights, const Matrix&
                       .rows = x.rows,
                       .cols = inner,
                       .ld = inner};
-  for_row_blocks(inner, [&](int64_t begin, int64_t end, int32_t thread) {
-    gate_and_up(a, nullptr, x.rows, weights, begin, end, thread, hidden.row<float>(0), hidden.ld);
-  });
+  for_row_blocks(x.rows, inner, 2 * row_bytes(weights.gate),
+                 [&](int64_t begin, int64_t end, int32_t thread) {
+                   gate_and_up(a, nullptr, x.rows, weights, begin, end, thread,
+                               hidden.row<float>(0), hidden.ld);
+                 });
   const Activations h = prepare(hidden, weights.down.dtype, Rounding::kByPrecision);
-  for_row_blocks(weights.down.rows, [&](int64_t begin, int64_t end, int32_t thread) {
-    primitives_.gemm({.x = h,
-                      .num_tokens = x.rows,
-                      .weight = &weights.down,
-                      .row_begin = begin,
-                      .row_end = end,
-                      .out = out.row<float>(0) + begin,
-                      .ld_out = out.ld,
-                      .scratch = threads_[static_cast<size_t>(thread)].gemm_scratch});
-  });
+  for_row_blocks(
+      x.rows, weights.down.rows, row_bytes(weights.down),
+      [&](int64_t begin, int64_t end, int32_t thread) {
+        primitives_.gemm({.x = h,
+                          .num_tokens = x.rows,
+                          .weight = &weights.down,
+                          .row_begin = begin,
+                          .row_end = end,
+                          .out = out.row<float>(0) + begin,
+                          .ld_out = out.ld,
+                          .scratch = threads_[static_cast<size_t>(thread)].gemm_scratch});
+      });
 }
 
 }  // namespace galley::kernels::cpu

@@ -345,16 +345,6 @@ inline void multiply_tokens(const TileArgs& a, int64_t tokens) {
   if constexpr (kTokens > 1) multiply_tokens<Step, kRows, kTokens - 1>(a, tokens);
 }
 
-// One token is bound by memory. While it stays in L1 beside what streams in, rows are read one
-// after the other, whole: the hardware's prefetch follows that best. Longer rows go four at a time,
-// so that the token is read from L2 less often.
-constexpr int64_t kStreamColumns = 4096;
-constexpr int64_t kStreamAhead = 1024;  // bytes
-
-inline bool streams_rows(const GemmArgs& g) {
-  return g.num_tokens == 1 && g.weight->cols <= kStreamColumns;
-}
-
 // A block of weight rows, one chunk of K at a time, for all tokens.
 struct BlockArgs {
   const GemmArgs* gemm;
@@ -376,7 +366,7 @@ void multiply_block(const BlockArgs& b) {
     TileArgs a;
     a.count = b.k_count;
     a.first = b.k_begin == 0;
-    a.prefetch = streams_rows(g) ? kStreamAhead : kTileRows * b.weight_stride;
+    a.prefetch = kTileRows * b.weight_stride;
     for (int64_t i = 0; i < tokens; ++i) {
       const int64_t row = g.x_rows != nullptr ? g.x_rows[t + i] : t + i;
       a.tokens[i] = x + (row * g.x.ld + b.k_begin) * Step::kTokenSize;
@@ -402,21 +392,144 @@ void multiply_block(const BlockArgs& b) {
   }
 }
 
+// --- one token ---
+
+// Bound by memory, so all that counts is that reads never wait. A row is read whole and the next
+// one after it, as a single stream: that the hardware's prefetch follows, which loses up to half of
+// the bandwidth when it is cut into runs of 4 KiB or four rows at once. It stops at each page; ours
+// runs on, into L2, where more reads may be under way than into L1. Rows longer than a chunk go in
+// pairs: what streams in drives the token out of L1, and a pair fetches it once.
+constexpr int64_t kStreamAhead = 2048;  // bytes
+
+struct StreamArgs {
+  const std::byte* w;             // of the first row
+  int64_t stride;                 // bytes from a row to the next
+  const std::byte* x;             // of the token
+  int64_t count;                  // products
+  const float* w_scales[2] = {};  // for each row; those of the chunk's first block
+  const float* x_scales = nullptr;
+};
+
+// acc += products [begin, end) of the rows and the token, in the order of a tile.
+template <typename Step, int kRows>
+inline void stream_products(const StreamArgs& a, int64_t begin, int64_t end, F (&acc)[kRows]) {
+  int64_t k = begin;
+  for (; k + Step::kCount <= end; k += Step::kCount) {
+    const auto x = Step::token(a.x + k * Step::kTokenSize);
+    for (int r = 0; r < kRows; ++r) {
+      const std::byte* from = a.w + r * a.stride + k * Step::kWeightSize;
+      V::prefetch_l2(from + kStreamAhead);
+      acc[r] = Step::multiply(acc[r], Step::weight(from), x);
+    }
+  }
+  if (k == end) return;
+  const auto x = Step::token(a.x + k * Step::kTokenSize, end - k);
+  for (int r = 0; r < kRows; ++r) {
+    const std::byte* from = a.w + r * a.stride + k * Step::kWeightSize;
+    acc[r] = Step::multiply(acc[r], Step::weight(from, end - k), x);
+  }
+}
+
+// One chunk of K, before the lanes of `acc` are added up.
+template <typename Step, int kRows>
+inline void stream_chunk(const StreamArgs& a, F (&acc)[kRows]) {
+  for (int r = 0; r < kRows; ++r) acc[r] = V::zero();
+  if constexpr (!Step::kScaled) {
+    stream_products<Step, kRows>(a, 0, a.count, acc);
+    return;
+  }
+  for (int64_t begin = 0, b = 0; begin < a.count; begin += kScaleBlock, ++b) {
+    F part[kRows];
+    for (int r = 0; r < kRows; ++r) part[r] = V::zero();
+    stream_products<Step, kRows>(a, begin, least(begin + kScaleBlock, a.count), part);
+    const float x_scale = a.x_scales != nullptr ? a.x_scales[b] : 1.0f;
+    for (int r = 0; r < kRows; ++r)
+      acc[r] = V::fma(part[r], V::all(a.w_scales[r][b] * x_scale), acc[r]);
+  }
+}
+
+template <typename Step>
+class OneToken {
+ public:
+  explicit OneToken(const GemmArgs& g)
+      : g_(g),
+        stride_(g.weight->cols * Step::kWeightSize),
+        scale_ld_((g.weight->cols + kScaleBlock - 1) / kScaleBlock) {
+    const int64_t row = g.x_rows != nullptr ? g.x_rows[0] : 0;
+    x_ = static_cast<const std::byte*>(g.x.data) + row * g.x.ld * Step::kTokenSize;
+    if (g.x.form == Form::kQ8) x_scales_ = g.x.scales + row * g.x.scale_ld;
+  }
+
+  // Four rows of at most a chunk.
+  void four_short_rows(int64_t m, float* out) const {
+    F acc[4];
+    for (int r = 0; r < 4; ++r) {
+      F one[1];
+      stream_chunk<Step, 1>(part<1>(m + r, 0), one);
+      acc[r] = one[0];
+    }
+    V::store_sums(out, acc[0], acc[1], acc[2], acc[3]);
+  }
+
+  template <int kRows>
+  void rows(int64_t m, float* out) const {
+    for (int64_t k = 0; k < g_.weight->cols; k += kChunk) {
+      F acc[kRows];
+      stream_chunk<Step, kRows>(part<kRows>(m, k), acc);
+      for (int r = 0; r < kRows; ++r) {
+        const float sum = V::sum_of(acc[r]);
+        out[r] = k == 0 ? sum : out[r] + sum;
+      }
+    }
+  }
+
+ private:
+  template <int kRows>
+  StreamArgs part(int64_t m, int64_t k) const {
+    const Weight& w = *g_.weight;
+    StreamArgs a{.w = static_cast<const std::byte*>(w.data) + m * stride_ + k * Step::kWeightSize,
+                 .stride = stride_,
+                 .x = x_ + k * Step::kTokenSize,
+                 .count = least(kChunk, w.cols - k)};
+    if constexpr (Step::kScaled) {
+      for (int r = 0; r < kRows; ++r)
+        a.w_scales[r] = w.scales + (m + r) / kScaleBlock * scale_ld_ + k / kScaleBlock;
+      if (x_scales_ != nullptr) a.x_scales = x_scales_ + k / kScaleBlock;
+    }
+    return a;
+  }
+
+  const GemmArgs& g_;
+  const int64_t stride_;
+  const int64_t scale_ld_;
+  const std::byte* x_;
+  const float* x_scales_ = nullptr;
+};
+
+template <typename Step>
+void multiply_one_token(const GemmArgs& g) {
+  const OneToken<Step> token(g);
+  float* out = g.out - g.row_begin;
+  int64_t m = g.row_begin;
+  if (g.weight->cols <= kChunk) {
+    for (; m + 4 <= g.row_end; m += 4) token.four_short_rows(m, out + m);
+  } else {
+    for (; m + 2 <= g.row_end; m += 2) token.template rows<2>(m, out + m);
+  }
+  for (; m < g.row_end; ++m) token.template rows<1>(m, out + m);
+}
+
 template <typename Step>
 void multiply_chunks(const GemmArgs& g) {
+  if (g.num_tokens == 1) {
+    multiply_one_token<Step>(g);
+    return;
+  }
   const Weight& w = *g.weight;
   const int64_t stride = w.cols * Step::kWeightSize;
-  const int64_t rows = streams_rows(g) ? 1 : g.row_end - g.row_begin;
-  for (int64_t m = g.row_begin; m < g.row_end; m += rows) {
-    GemmArgs part = g;
-    part.row_begin = m;
-    part.row_end = m + rows;
-    part.out = g.out + (m - g.row_begin);
-    const std::byte* from = static_cast<const std::byte*>(w.data) + m * stride;
-    for (int64_t k = 0; k < w.cols; k += kChunk) {
-      multiply_block<Step>(
-          {&part, from + k * Step::kWeightSize, stride, k, least(kChunk, w.cols - k)});
-    }
+  const std::byte* from = static_cast<const std::byte*>(w.data) + g.row_begin * stride;
+  for (int64_t k = 0; k < w.cols; k += kChunk) {
+    multiply_block<Step>({&g, from + k * Step::kWeightSize, stride, k, least(kChunk, w.cols - k)});
   }
 }
 

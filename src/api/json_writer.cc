@@ -1,6 +1,7 @@
 #include "api/json_writer.h"
 
 #include <array>
+#include <boost/json.hpp>
 #include <charconv>
 #include <cmath>
 
@@ -80,6 +81,14 @@ void append_json_string(std::string& out, std::string_view text) {
   }
   copy_plain();
   out += '"';
+}
+
+std::string object_text(const std::string& text, size_t depth_max) {
+  boost::json::parse_options options;
+  options.max_depth = depth_max;
+  boost::json::error_code failure;
+  const boost::json::value value = boost::json::parse(text, failure, {}, options);
+  return !failure && value.is_object() ? text : "{}";
 }
 
 void JsonWriter::before_value() {

@@ -41,6 +41,9 @@ class JsonWriter {
   bool comma_ = false;  // a value stands directly before
 };
 
+// `text` if it is one JSON object, else "{}": a call that was cut off has half of one.
+std::string object_text(const std::string& text, size_t depth_max = 64);
+
 // Appends `text` as a JSON string, with quotes.
 void append_json_string(std::string& out, std::string_view text);
 

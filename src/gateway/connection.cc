@@ -202,11 +202,12 @@ asio::awaitable<void> Connection::serve_one() {
 // Answers without a handler, and ends the connection: its input may be out of step.
 void Connection::refuse(const HttpRequest& request, HttpResponse response) {
   keep_alive_ = false;
-  std::string bytes =
-      response_head(response, {.version = request.version == 10 ? 10 : 11,
-                               .keep_alive = false,
-                               .request_id = request_id_for(request.header("X-Request-Id")),
-                               .allow_origin = allow_origin(request)});
+  const std::string id = request_id_for(request.header("X-Request-Id"));
+  if (response.error) shared_->handler->shape_error(request, id, &response);
+  std::string bytes = response_head(response, {.version = request.version == 10 ? 10 : 11,
+                                               .keep_alive = false,
+                                               .request_id = id,
+                                               .allow_origin = allow_origin(request)});
   if (request.method != "HEAD") bytes += response.body;
   send_bytes(bytes);
   shared_->handler->on_answered(request, response.status, 0);

@@ -24,6 +24,7 @@ struct HttpResponse {
   std::string content_type = "application/json";
   std::string body;
   std::vector<std::pair<std::string, std::string>> headers;
+  std::optional<api::Error> error;  // what `body` says, if it is one
 };
 
 // An error as a response, Retry-After included.
@@ -41,12 +42,17 @@ class Exchange {
   // False once the answer has ended or the client has gone: nobody hears what follows.
   virtual bool open() const = 0;
   virtual void respond(HttpResponse response) = 0;
-  virtual void begin_stream() = 0;  // 200, text/event-stream
+  virtual void begin_stream() = 0;  // 200, stream_type
   virtual void send(std::string_view event) = 0;
   virtual void end_stream() = 0;
 
   // Called at most once, when the client goes away before the answer has ended.
   std::function<void()> on_gone;
+
+  // Of a stream; set before begin_stream(). Only events can have comments to keep them alive.
+  static constexpr std::string_view kEvents = "text/event-stream; charset=utf-8";
+  static constexpr std::string_view kJsonLines = "application/x-ndjson";
+  std::string_view stream_type = kEvents;
 
   // For the access log.
   std::string model;
@@ -61,6 +67,9 @@ class Handler {
   // Asked when the head has come and the body has not. A response here refuses the request.
   virtual std::optional<HttpResponse> check_head(const HttpRequest& request) = 0;
   virtual void handle(std::shared_ptr<Exchange> exchange) = 0;
+  // Puts the error of `response` into the shape that the client of `request` knows.
+  virtual void shape_error(const HttpRequest& request, std::string_view request_id,
+                           HttpResponse* response) const = 0;
   // Called for every answer, refused requests included.
   virtual void on_answered(const HttpRequest& request, int status, int64_t took_us) = 0;
 };

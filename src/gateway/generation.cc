@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "api/sse.h"
+#include "gateway/writer_sink.h"
 
 namespace galley::gateway {
 namespace {
@@ -260,6 +261,13 @@ void start_completion(const GenerationContext& context, api::CompletionRequest r
   if (request.echo)
     sampling.prompt_logprobs = std::max(sampling.prompt_logprobs, sampling.logprobs);
   if (request.best_of > request.common.n) sampling.logprobs = std::max(sampling.logprobs, 0);
+  start(context, std::move(request), std::move(sink), exchange);
+}
+
+void start_answer(const GenerationContext& context, GenerationRequest request,
+                  std::unique_ptr<api::AnswerWriter> writer, std::shared_ptr<Exchange> exchange) {
+  const bool stream = std::visit([](const auto& one) { return one.common.stream; }, request);
+  auto sink = std::make_shared<WriterSink>(exchange, std::move(writer), stream);
   start(context, std::move(request), std::move(sink), exchange);
 }
 

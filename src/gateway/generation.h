@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "api/answer_writer.h"
 #include "api/format.h"
 #include "gateway/exchange.h"
 #include "gateway/upstream.h"
@@ -26,5 +27,9 @@ void start_chat(const GenerationContext& context, api::ChatRequest request,
                 std::shared_ptr<Exchange> exchange);
 void start_completion(const GenerationContext& context, api::CompletionRequest request,
                       std::shared_ptr<Exchange> exchange);
+
+// The same for interfaces that have a writer.
+void start_answer(const GenerationContext& context, GenerationRequest request,
+                  std::unique_ptr<api::AnswerWriter> writer, std::shared_ptr<Exchange> exchange);
 
 }  // namespace galley::gateway

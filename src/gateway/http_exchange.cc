@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "api/answer_writer.h"
 #include "api/errors.h"
 #include "api/sse.h"
 #include "base/log.h"
@@ -24,6 +25,7 @@ void HttpExchange::respond(HttpResponse response) {
   if (connection_ == nullptr || ended_) return;
   Connection& connection = *connection_;
   if (connection.shared_->draining) connection.keep_alive_ = false;
+  if (response.error) connection.shared_->handler->shape_error(request_, request_id_, &response);
   std::string bytes = response_head(response, {.version = request_.version,
                                                .keep_alive = connection.keep_alive_,
                                                .request_id = request_id_,
@@ -40,7 +42,7 @@ void HttpExchange::begin_stream() {
   chunked_ = request_.version == 11;
   if (!chunked_ || connection.shared_->draining) connection.keep_alive_ = false;
   HttpResponse response;
-  response.content_type = "text/event-stream; charset=utf-8";
+  response.content_type = stream_type;
   response.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
   connection.send_bytes(
       response_head(response, {.version = request_.version,
@@ -76,6 +78,7 @@ void HttpExchange::end_stream() {
 
 void HttpExchange::keep_alive(int64_t now_ms) {
   if (connection_ == nullptr || !streaming()) return;
+  if (stream_type != kEvents) return;
   if (now_ms - last_sent_ms_ >= connection_->limits_.keep_alive_comment_ms)
     send(api::kSseKeepAlive);
 }
@@ -86,8 +89,12 @@ void HttpExchange::cut_off() {
   const api::Error error = api::error_of(
       Status(Code::kUnavailable, "the server shut down before the answer was complete; retry"));
   if (!streaming_) return respond(error_response(error));
-  send(api::sse_event(api::error_body(error)));
-  send(api::kSseDone);
+  if (stream_type == kEvents) {
+    send(api::sse_event(api::error_body(error)));
+    send(api::kSseDone);
+  } else {
+    send(api::error_body(api::Dialect::kOllama, error, request_id_) + "\n");
+  }
   end_stream();
 }
 

@@ -27,6 +27,7 @@ HttpResponse error_response(const api::Error& error) {
   HttpResponse response;
   response.status = error.http;
   response.body = api::error_body(error);
+  response.error = error;
   if (error.retry_after_s > 0)
     response.headers.emplace_back("Retry-After", std::to_string(error.retry_after_s));
   return response;

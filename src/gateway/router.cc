@@ -43,7 +43,7 @@ HttpResponse unauthorized(bool given) {
   HttpResponse response = failure(401, "invalid_api_key",
                                   given ? "the API key is not valid"
                                         : "no API key was given; send 'Authorization: "
-                                          "Bearer KEY'");
+                                          "Bearer KEY' or 'x-api-key: KEY'");
   response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }
@@ -69,6 +69,29 @@ std::optional<int64_t> deadline_ms(const HttpRequest& request) {
   const bool valid = failure == std::errc() && end == text.data() + text.size() && value >= 1 &&
                      value <= kDeadlineMsMax;
   return valid ? value : 0;
+}
+
+// DeepSeek serves the same under other names: without /v1, and under /beta.
+std::string canonical_path(const std::string& path) {
+  constexpr std::string_view kBeta = "/beta/";
+  if (path.starts_with(kBeta)) return "/v1/" + path.substr(kBeta.size());
+  if (path == "/chat/completions" || path == "/completions" || path == "/models")
+    return "/v1" + path;
+  return path;
+}
+
+api::Dialect dialect_of(const std::string& path) {
+  if (path.starts_with("/v1/messages")) return api::Dialect::kAnthropic;
+  if (path.starts_with("/api/")) return api::Dialect::kOllama;
+  return api::Dialect::kOpenAi;
+}
+
+// Anthropic's clients send the key in a field of its own.
+std::string authorization_of(const HttpRequest& request) {
+  const std::string_view key = request.header("x-api-key");
+  const std::string_view authorization = request.header("Authorization");
+  return authorization.empty() && !key.empty() ? "Bearer " + std::string(key)
+                                               : std::string(authorization);
 }
 
 void log_unknown(const Exchange& exchange, const std::vector<std::string>& names) {
@@ -99,10 +122,13 @@ Router::Router(RouterOptions options, const std::vector<std::string>& api_keys,
 
 Router::~Router() = default;
 
-const Router::Route* Router::find(const std::string& path) const {
-  static constexpr std::array<Route, 9> kRoutes = {{
+const Router::Route* Router::find(const std::string& asked) const {
+  const std::string path = canonical_path(asked);
+  static constexpr std::array<Route, 11> kRoutes = {{
       {"/v1/chat/completions", true, true, &Router::handle_chat},
       {"/v1/completions", true, true, &Router::handle_completion},
+      {"/v1/messages", true, true, &Router::handle_messages},
+      {"/v1/messages/count_tokens", true, true, &Router::handle_count_tokens},
       {"/v1/models", false, true, &Router::handle_models},
       {"/tokenize", true, true, &Router::handle_tokenize},
       {"/detokenize", true, true, &Router::handle_detokenize},
@@ -122,7 +148,7 @@ std::optional<HttpResponse> Router::check_head(const HttpRequest& request) {
   const Route* route = find(request.path);
   if (request.method == "OPTIONS" && options_.cors) return std::nullopt;
   if (keys_.required() && (route == nullptr || route->needs_key)) {
-    const std::string_view authorization = request.header("Authorization");
+    const std::string authorization = authorization_of(request);
     if (!keys_.accepts(authorization)) return unauthorized(!authorization.empty());
   }
   if (route == nullptr) {
@@ -167,7 +193,8 @@ void Router::handle(ExchangePtr exchange) {
     response.content_type.clear();
     response.headers = {{"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
                         {"Access-Control-Allow-Headers",
-                         "Authorization, Content-Type, X-Request-Id, X-Galley-Deadline-Ms"},
+                         "Authorization, X-Api-Key, Content-Type, X-Request-Id, "
+                         "X-Galley-Deadline-Ms"},
                         {"Access-Control-Max-Age", "600"}};
     return exchange->respond(std::move(response));
   }
@@ -175,36 +202,14 @@ void Router::handle(ExchangePtr exchange) {
   (this->*route->handle)(std::move(exchange));
 }
 
+void Router::shape_error(const HttpRequest& request, std::string_view request_id,
+                         HttpResponse* response) const {
+  response->body = api::error_body(dialect_of(request.path), *response->error, request_id);
+}
+
 void Router::on_answered(const HttpRequest& request, int status, int64_t took_us) {
   const Route* route = find(request.path);
   metrics_.answered(route == nullptr ? "other" : std::string(route->path), status, took_us);
-}
-
-template <typename Request>
-void Router::with_body(ExchangePtr exchange,
-                       api::Parsed<Request> (*parse)(std::string_view, const api::ParseContext&),
-                       std::function<void(ExchangePtr, Request)> use) {
-  const auto answer = [use = std::move(use)](const ExchangePtr& to, api::Parsed<Request>& parsed) {
-    if (!to->open()) return;  // The client left while the body was parsed.
-    if (parsed.error) return to->respond(error_response(*parsed.error));
-    use(to, std::move(parsed.value));
-  };
-  const auto body = std::make_shared<std::string>(exchange->take_body());
-  if (body->size() <= options_.inline_parse_bytes_max) {
-    api::Parsed<Request> parsed = parse(*body, options_.parse);
-    return answer(exchange, parsed);
-  }
-  const auto parsed = std::make_shared<api::Parsed<Request>>();
-  const bool taken = pool_->run(
-      [body, parsed, parse, this] {
-        *parsed = parse(*body, options_.parse);
-        std::string().swap(*body);
-      },
-      [parsed, exchange, answer] { answer(exchange, *parsed); });
-  if (!taken) {
-    exchange->respond(error_response(
-        api::error_of(Status(Code::kOverloaded, "too many requests wait to be read; retry"))));
-  }
 }
 
 std::optional<std::string> Router::served_name(Exchange& exchange, const std::string& asked) const {
@@ -223,31 +228,34 @@ std::optional<std::string> Router::served_name(Exchange& exchange, const std::st
   return std::nullopt;
 }
 
+GenerationContext Router::context_for(const std::string& name) const {
+  return {upstream_, name, "galley-" + options_.version, wall_clock_s()};
+}
+
+std::optional<std::string> Router::admit(Exchange& exchange, api::CommonFields& common,
+                                         const std::vector<std::string>& unknown) const {
+  log_unknown(exchange, unknown);
+  common.deadline_ms = deadline_ms(exchange.request());
+  return served_name(exchange, common.model);
+}
+
 void Router::handle_chat(ExchangePtr exchange) {
   with_body<api::ChatRequest>(std::move(exchange), api::parse_chat_request,
                               [this](ExchangePtr to, api::ChatRequest request) {
-                                log_unknown(*to, request.unknown_fields);
-                                request.common.deadline_ms = deadline_ms(to->request());
-                                const auto name = served_name(*to, request.common.model);
-                                if (!name) return;
-                                const GenerationContext context{
-                                    upstream_, *name, "galley-" + options_.version, wall_clock_s()};
-                                start_chat(context, std::move(request), std::move(to));
+                                const auto name =
+                                    admit(*to, request.common, request.unknown_fields);
+                                if (name)
+                                  start_chat(context_for(*name), std::move(request), std::move(to));
                               });
 }
 
 void Router::handle_completion(ExchangePtr exchange) {
-  with_body<api::CompletionRequest>(std::move(exchange), api::parse_completion_request,
-                                    [this](ExchangePtr to, api::CompletionRequest request) {
-                                      log_unknown(*to, request.unknown_fields);
-                                      request.common.deadline_ms = deadline_ms(to->request());
-                                      const auto name = served_name(*to, request.common.model);
-                                      if (!name) return;
-                                      const GenerationContext context{upstream_, *name,
-                                                                      "galley-" + options_.version,
-                                                                      wall_clock_s()};
-                                      start_completion(context, std::move(request), std::move(to));
-                                    });
+  with_body<api::CompletionRequest>(
+      std::move(exchange), api::parse_completion_request,
+      [this](ExchangePtr to, api::CompletionRequest request) {
+        const auto name = admit(*to, request.common, request.unknown_fields);
+        if (name) start_completion(context_for(*name), std::move(request), std::move(to));
+      });
 }
 
 void Router::handle_tokenize(ExchangePtr exchange) {
@@ -279,7 +287,7 @@ void Router::handle_detokenize(ExchangePtr exchange) {
 }
 
 void Router::handle_models(ExchangePtr exchange) {
-  const std::string& path = exchange->request().path;
+  const std::string path = canonical_path(exchange->request().path);
   if (path == "/v1/models")
     return exchange->respond(json_response(api::model_list(options_.models)));
   const auto name = served_name(*exchange, path.substr(kModelsPrefix.size()));

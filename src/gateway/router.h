@@ -12,6 +12,7 @@
 #include "api/models.h"
 #include "gateway/auth.h"
 #include "gateway/exchange.h"
+#include "gateway/generation.h"
 #include "gateway/metrics.h"
 #include "gateway/server.h"
 #include "gateway/upstream.h"
@@ -39,6 +40,8 @@ class Router : public Handler {
 
   std::optional<HttpResponse> check_head(const HttpRequest& request) override;
   void handle(std::shared_ptr<Exchange> exchange) override;
+  void shape_error(const HttpRequest& request, std::string_view request_id,
+                   HttpResponse* response) const override;
   void on_answered(const HttpRequest& request, int status, int64_t took_us) override;
 
  private:
@@ -46,8 +49,15 @@ class Router : public Handler {
   using ExchangePtr = std::shared_ptr<Exchange>;
 
   const Route* find(const std::string& path) const;
+  GenerationContext context_for(const std::string& name) const;
+  // What every generation needs first: the log of what was ignored, the deadline, the served name;
+  // answers 404 and returns nothing when there is none.
+  std::optional<std::string> admit(Exchange& exchange, api::CommonFields& common,
+                                   const std::vector<std::string>& unknown) const;
   void handle_chat(ExchangePtr exchange);
   void handle_completion(ExchangePtr exchange);
+  void handle_messages(ExchangePtr exchange);
+  void handle_count_tokens(ExchangePtr exchange);
   void handle_tokenize(ExchangePtr exchange);
   void handle_detokenize(ExchangePtr exchange);
   void handle_models(ExchangePtr exchange);
@@ -73,5 +83,32 @@ class Router : public Handler {
   const EngineMetrics engine_metrics_;
   HttpMetrics metrics_;
 };
+
+template <typename Request>
+void Router::with_body(ExchangePtr exchange,
+                       api::Parsed<Request> (*parse)(std::string_view, const api::ParseContext&),
+                       std::function<void(ExchangePtr, Request)> use) {
+  const auto answer = [use = std::move(use)](const ExchangePtr& to, api::Parsed<Request>& parsed) {
+    if (!to->open()) return;  // The client left while the body was parsed.
+    if (parsed.error) return to->respond(error_response(*parsed.error));
+    use(to, std::move(parsed.value));
+  };
+  const auto body = std::make_shared<std::string>(exchange->take_body());
+  if (body->size() <= options_.inline_parse_bytes_max) {
+    api::Parsed<Request> parsed = parse(*body, options_.parse);
+    return answer(exchange, parsed);
+  }
+  const auto parsed = std::make_shared<api::Parsed<Request>>();
+  const bool taken = pool_->run(
+      [body, parsed, parse, this] {
+        *parsed = parse(*body, options_.parse);
+        std::string().swap(*body);
+      },
+      [parsed, exchange, answer] { answer(exchange, *parsed); });
+  if (!taken) {
+    exchange->respond(error_response(
+        api::error_of(Status(Code::kOverloaded, "too many requests wait to be read; retry"))));
+  }
+}
 
 }  // namespace galley::gateway

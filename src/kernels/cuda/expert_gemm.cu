@@ -178,9 +178,15 @@ struct Workspace {
   size_t bytes = 0;
 };
 
+// First rows of experts are multiples of this. Narrow: the scales of a tile's tokens are copied
+// from there, and the copy engine starts at multiples of 16 bytes.
+constexpr int32_t alignment(bool tall) {
+  return tall ? tall::kTile : 4;
+}
+
 int64_t rows_of(const ExpertShape& shape, int64_t pairs, bool tall) {
-  // Each expert wastes at most 127 rows, and there are no more of them than pairs.
-  return tall ? pairs + std::min<int64_t>(shape.experts, pairs) * (tall::kTile - 1) : pairs;
+  // Each expert wastes less than a unit of alignment, and there are no more of them than pairs.
+  return pairs + std::min<int64_t>(shape.experts, pairs) * (alignment(tall) - 1);
 }
 
 Workspace divide(std::byte* memory, const ExpertShape& shape, int64_t pairs, bool tall) {
@@ -352,7 +358,7 @@ cudaError_t run_turn(const ExpertArgs& a, cudaStream_t stream) {
                                       .pairs = static_cast<int32_t>(pairs),
                                       .num_experts = a.shape.experts,
                                       .tile = choice.tile,
-                                      .align = choice.tall ? tall::kTile : 1,
+                                      .align = alignment(choice.tall),
                                       .row_of = w.row_of,
                                       .tiles = w.tiles,
                                       .num_tiles = w.num_tiles});

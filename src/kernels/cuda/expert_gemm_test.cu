@@ -150,7 +150,10 @@ std::vector<uint16_t> run(const Layer& layer, const Step& step, ExpertPath path,
   return out.take();
 }
 
-// ||out - reference|| / ||reference|| over the tokens, about `checks` of them.
+// ||out - reference|| / ||reference|| over the tokens, about `checks` of them. FP8: the inner
+// values are quantised again, and one that lies near the middle between two codes may go to the
+// other one (the tensor cores sum 128 products with 14 bits): a few in a hundred do, each by 1/16
+// of itself.
 void expect_near(const Layer& layer, const Step& step, const std::vector<uint16_t>& out,
                  int64_t checks) {
   const int64_t hidden = layer.shape.hidden;
@@ -172,7 +175,8 @@ void expect_near(const Layer& layer, const Step& step, const std::vector<uint16_
       size += want[static_cast<size_t>(i)] * want[static_cast<size_t>(i)];
     }
   }
-  EXPECT_TRUE(std::sqrt(error) <= 6e-3 * std::sqrt(size) + 1e-30)
+  const double bound = layer.shape.fp8 ? 1.5e-2 : 6e-3;
+  EXPECT_TRUE(std::sqrt(error) <= bound * std::sqrt(size) + 1e-30)
       << std::sqrt(error) << " of " << std::sqrt(size);
 }
 

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <array>
+
 #include "base/check.h"
 #include "kernels/cuda/fp8_gemm.h"
 #include "kernels/cuda/gemm_narrow.cuh"
@@ -9,7 +12,8 @@
 namespace galley::kernels::cuda {
 namespace {
 
-constexpr int64_t kNarrowTokensMax = 128;  // above, the tall path was faster
+constexpr int64_t kNarrowTokensMax = 128;  // in one tile of the narrow path
+constexpr int kSplitMax = 8;               // blocks of a cluster
 
 void check(const Fp8GemmArgs& a) {
   GALLEY_CHECK(a.x.ld >= a.x.cols && a.x.ld % 16 == 0, "rows of codes are padded to 16 bytes");
@@ -26,6 +30,24 @@ CUtensorMap weight_map(const Fp8GemmArgs& a) {
                    .box_rows = 64,
                    .box_cols = 128,
                    .swizzle128 = true});
+}
+
+// Clusters of `split` blocks of the reducing kernel that run at one time.
+template <int kN, bool kSplit>
+int64_t clusters_at_once(int split) {
+  using S = narrow::Shape<true, kN, 1, true, kSplit, false>;
+  static const auto counts = [] {
+    std::array<int, kSplitMax + 1> out{};
+    for (int s = 1; s <= kSplitMax; ++s) {
+      const LaunchShape shape{.grid = {1, static_cast<uint32_t>(s), 1},
+                              .cluster = {1, static_cast<uint32_t>(s), 1},
+                              .threads = narrow::kThreads,
+                              .shared_bytes = S::kShared};
+      out[static_cast<size_t>(s)] = active_clusters(narrow::kernel<S>, shape);
+    }
+    return out;
+  }();
+  return counts[static_cast<size_t>(split)];
 }
 
 template <int kN, bool kReduce, bool kSplit>
@@ -66,36 +88,69 @@ cudaError_t narrow_launch(const Fp8GemmArgs& a, int split, cudaStream_t stream) 
                 stream, args);
 }
 
-// Blocks that share the K of a tile: as many as the card has room for at one time, each with some
-// K to do. Clusters of 4 and 8 do not fill the card to the last multiprocessor, since they cannot
-// straddle the groups the multiprocessors come in.
-int choose_split(const Fp8GemmArgs& a, int64_t tiles, int64_t stages, int64_t slots) {
+// Blocks that share the K of a tile: the number for which the slowest block is done first, as far
+// as they all run at one time. Costs measured on an H100 (docs/benchmarks.md).
+template <int kN, bool kSplit>
+int choose_split(const Fp8GemmArgs& a, int64_t tiles, int64_t stages) {
   if (a.split != 0) return a.split;
-  int split = 1;
-  while (split < 8 && tiles * split * 2 <= (split == 1 ? slots : slots * 15 / 16) &&
-         stages / (split * 2) >= 3)
-    split *= 2;
-  return split;
+  constexpr int64_t kStageNs = 430, kReduceNs = 500 + 25 * kN;
+  // Where K is long, two blocks on a multiprocessor keep more of the memory busy than one.
+  const int64_t blocks_max = kN <= 32 && stages >= 48 ? 2 * processors() : processors();
+  int best = 1;
+  int64_t best_ns = stages * kStageNs;
+  for (int split = 2; split <= kSplitMax && tiles * split <= blocks_max; ++split) {
+    // Clusters cannot straddle the groups that multiprocessors come in: not all sizes fill the
+    // card.
+    if (tiles > clusters_at_once<kN, kSplit>(split)) continue;
+    const int64_t ns = (stages + split - 1) / split * kStageNs + kReduceNs;
+    if (ns < best_ns) {
+      best = split;
+      best_ns = ns;
+    }
+  }
+  return best;
+}
+
+// Rows `from` .. of the weight and of the result.
+Fp8GemmArgs features_from(const Fp8GemmArgs& a, int64_t from) {
+  Fp8GemmArgs rest = a;
+  rest.weight += from * a.x.cols;
+  rest.weight_scales += from / 128 * fp8_groups(a.x.cols);
+  rest.features -= from;
+  rest.y = static_cast<std::byte*>(a.y) + from * (a.y_f32 ? 4 : 2);
+  return rest;
 }
 
 template <int kN>
 cudaError_t narrow_path(const Fp8GemmArgs& a, cudaStream_t stream) {
   const int64_t groups = fp8_groups(a.x.cols);
-  const int64_t tokens = (a.x.rows + kN - 1) / kN;
+  const int64_t token_tiles = (a.x.rows + kN - 1) / kN;
+  const int64_t tiles = (a.features + 127) / 128 * token_tiles;
   if (a.batch_invariant) return narrow_launch<kN, false, false>(a, 1, stream);
-  // Small weights: 64 rows a block, both warpgroups on the same rows. More: 128 rows a block.
-  if constexpr (kN <= 64) {
-    const int64_t tiles = (a.features + 63) / 64 * tokens;
-    // Two such blocks fit a multiprocessor, so one too many does no harm.
-    const int split = choose_split(a, tiles, groups / 2, processors() * 17 / 16);
-    if (tiles <= processors() / 2 || a.split > 1)
-      return narrow_launch<kN, true, true>(a, split, stream);
-  } else {
-    const int64_t tiles = (a.features + 127) / 128 * tokens;
-    const int split = choose_split(a, tiles, groups, processors());
-    if (split > 1) return narrow_launch<kN, true, false>(a, split, stream);
+  if constexpr (kN <= 32) {
+    if (tiles > processors() && groups >= 48 && a.split == 0)
+      return narrow_launch<kN, true, true>(a, 2, stream);  // many small blocks end together
   }
-  return narrow_launch<kN, false, false>(a, 1, stream);
+  if (tiles > processors() && token_tiles == 1 && a.split == 0) {
+    // Whole rounds of 128 rows for every multiprocessor; what remains would keep a few of them busy
+    // for a whole round, so it is cut finer.
+    const int64_t whole = tiles / processors() * processors() * 128;
+    Fp8GemmArgs first = a;
+    first.features = std::min(whole, a.features);
+    const cudaError_t error = narrow_launch<kN, false, false>(first, 1, stream);
+    if (error != cudaSuccess || whole >= a.features) return error;
+    return narrow_path<kN>(features_from(a, whole), stream);
+  }
+  if constexpr (kN <= 64) {
+    // 64 rows a block, both warpgroups on the same rows.
+    const int64_t half_tiles = (a.features + 63) / 64 * token_tiles;
+    return narrow_launch<kN, true, true>(a, choose_split<kN, true>(a, half_tiles, groups / 2),
+                                         stream);
+  } else {
+    const int split = choose_split<kN, false>(a, tiles, groups);
+    if (split > 1) return narrow_launch<kN, true, false>(a, split, stream);
+    return narrow_launch<kN, false, false>(a, 1, stream);
+  }
 }
 
 template <tall::Share kShare>
@@ -153,6 +208,13 @@ cudaError_t tall_path(const Fp8GemmArgs& a, cudaStream_t stream) {
                        : tall_launch<tall::Share::kWeight>(a, stream);
 }
 
+// The tall path, unless its tiles are so few that cutting K keeps more of the card busy.
+bool prefer_tall(const Fp8GemmArgs& a) {
+  if (a.x.rows <= kNarrowTokensMax) return false;
+  const int64_t tiles = (a.x.rows + 127) / 128 * ((a.features + 127) / 128);
+  return a.batch_invariant || tiles > processors() / 2;
+}
+
 cudaError_t plain_path(const Fp8GemmArgs& a, cudaStream_t stream) {
   const dim3 grid(static_cast<uint32_t>((a.features + plain::kTile - 1) / plain::kTile),
                   static_cast<uint32_t>((a.x.rows + plain::kTile - 1) / plain::kTile));
@@ -169,7 +231,7 @@ cudaError_t fp8_gemm(const Fp8GemmArgs& a, cudaStream_t stream) {
   const bool engine = a.x.cols > 0 && can_map(a.weight, a.x.cols) && can_map(a.x.codes, a.x.ld) &&
                       can_map(a.x.scales, a.x.scale_ld * 4);
   if (!engine || a.path == Fp8GemmPath::kPlain) return plain_path(a, stream);
-  if (a.path == Fp8GemmPath::kTall || (a.path == Fp8GemmPath::kAuto && tokens > kNarrowTokensMax))
+  if (a.path == Fp8GemmPath::kTall || (a.path == Fp8GemmPath::kAuto && prefer_tall(a)))
     return tall_path(a, stream);
   if (tokens <= 8) return narrow_path<8>(a, stream);
   if (tokens <= 16) return narrow_path<16>(a, stream);

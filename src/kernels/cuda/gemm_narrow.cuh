@@ -512,7 +512,7 @@ __device__ __forceinline__ void work(const Args& a, Ring<S>& ring, uint8_t* stag
       }
       hopper::cluster_sync();  // every part is there
       leave_reduced<S>(a, unit, parts);
-      hopper::cluster_sync();  // nobody reads this block's parts any more
+      hopper::cluster_sync_relaxed();  // nobody reads this block's parts any more
       return;
     } else if constexpr (S::kMatrices == 2) {
 #pragma unroll
@@ -561,7 +561,7 @@ __global__ __launch_bounds__(kThreads,
     __syncwarp();
     if constexpr (S::kReduce) {
       hopper::cluster_sync();
-      hopper::cluster_sync();
+      hopper::cluster_sync_relaxed();
     }
   } else {
     hopper::take_registers<S::kMultiplyRegisters>();

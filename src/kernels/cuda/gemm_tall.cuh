@@ -179,7 +179,7 @@ __device__ void feed(const Args& a, Ring ring, int32_t rank) {
     }
 #pragma unroll 1
     for (int32_t step = 0; step < a.k_steps; ++step) {
-      hopper::barrier_wait_cluster(&ring.empty[ring.stage], ring.phase ^ 1);
+      hopper::barrier_wait(&ring.empty[ring.stage], ring.phase ^ 1);
       uint64_t* full = &ring.full[ring.stage];
       hopper::barrier_expect(full, S::kArriving);
       const int32_t column = step * S::kElements;
@@ -348,6 +348,7 @@ __device__ __forceinline__ void leave_quantized(const Args& a, const Unit& unit,
   if (lane % 4 < 2)
     hopper::store_remote(hopper::remote_address(buffer + token + 8 * (lane % 4), rank ^ 1),
                          lane % 4 == 0 ? largest[0] : largest[1]);
+  hopper::cluster_fence();
   __syncwarp();
   uint64_t* barrier = &exchange.barrier[exchange.count % 2 * (kConsumers / 32) + warp];
   if (lane == 0) hopper::barrier_arrive_in(barrier, rank ^ 1);
@@ -467,12 +468,12 @@ __global__ __launch_bounds__(kThreads, 1) void kernel(const __grid_constant__ Ar
     hopper::keep_registers<kFeedRegisters>();
     if (thread == kConsumers) feed<S>(a, ring, static_cast<int32_t>(rank));
     __syncwarp();
-    hopper::cluster_sync();
+    hopper::cluster_sync_relaxed();
   } else {
     hopper::take_registers<kMultiplyRegisters>();
     work<S>(a, ring, rank, out, exchange);
     __syncwarp();
-    hopper::cluster_sync();  // a block stays until nobody sends it anything
+    hopper::cluster_sync_relaxed();  // a block stays until nobody sends it anything
   }
 }
 

@@ -45,13 +45,15 @@ __device__ __forceinline__ void barrier_arrive(uint64_t* barrier) {
                : "memory");
 }
 
-// Arrives on the barrier at the same place in another block of the cluster (or this one).
+// Arrives on the barrier at the same place in another block of the cluster (or this one). Orders no
+// memory between the blocks: it says that this thread has read what it was sent. (With .cluster
+// scope every arrival would flush the multiprocessor's writes, several hundred clocks.)
 __device__ __forceinline__ void barrier_arrive_in(uint64_t* barrier, uint32_t block_rank) {
   asm volatile(
       "{\n"
       ".reg .b32 remote;\n"
       "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
       "}" ::"r"(shared_address(barrier)),
       "r"(block_rank)
       : "memory");
@@ -192,6 +194,20 @@ __device__ __forceinline__ void cluster_sync() {
       "barrier.cluster.arrive.release.aligned;\n"
       "barrier.cluster.wait.acquire.aligned;" ::
           : "memory");
+}
+
+// The same, ordering no memory: nobody needs this block's shared memory any more.
+__device__ __forceinline__ void cluster_sync_relaxed() {
+  asm volatile(
+      "barrier.cluster.arrive.relaxed.aligned;\n"
+      "barrier.cluster.wait.aligned;" ::
+          : "memory");
+}
+
+// What this thread wrote to the shared memory of the cluster is visible there before what it does
+// next.
+__device__ __forceinline__ void cluster_fence() {
+  asm volatile("fence.acq_rel.cluster;" ::: "memory");
 }
 
 // Address in the shared memory of another block of the cluster.

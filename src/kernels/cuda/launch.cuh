@@ -32,28 +32,55 @@ struct LaunchShape {
   int shared_bytes = 0;
 };
 
+// The attributes of a launch, and the configuration that points at them.
+struct LaunchConfig {
+  explicit LaunchConfig(const LaunchShape& shape, cudaStream_t stream) {
+    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[0].val.programmaticStreamSerializationAllowed = 1;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim = {shape.cluster.x, shape.cluster.y, shape.cluster.z};
+    config.gridDim = shape.grid;
+    config.blockDim = dim3(static_cast<uint32_t>(shape.threads));
+    config.dynamicSmemBytes = static_cast<size_t>(shape.shared_bytes);
+    config.stream = stream;
+    config.attrs = attributes;
+    config.numAttrs = 2;
+  }
+  LaunchConfig(const LaunchConfig&) = delete;
+  LaunchConfig& operator=(const LaunchConfig&) = delete;
+
+  cudaLaunchAttribute attributes[2] = {};
+  cudaLaunchConfig_t config{};
+};
+
+template <typename... Args>
+cudaError_t allow_shared(void (*kernel)(Args...), int bytes) {
+  return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                              cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+}
+
 template <typename... Args>
 cudaError_t launch(void (*kernel)(Args...), const LaunchShape& shape, cudaStream_t stream,
                    const Args&... args) {
   if (shape.shared_bytes > 0) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, shape.shared_bytes);
+    const cudaError_t error = allow_shared(kernel, shape.shared_bytes);
     if (error != cudaSuccess) return error;
   }
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim = {shape.cluster.x, shape.cluster.y, shape.cluster.z};
-  cudaLaunchConfig_t config{};
-  config.gridDim = shape.grid;
-  config.blockDim = dim3(static_cast<uint32_t>(shape.threads));
-  config.dynamicSmemBytes = static_cast<size_t>(shape.shared_bytes);
-  config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  return cudaLaunchKernelEx(&config, kernel, args...);
+  const LaunchConfig launch_config(shape, stream);
+  return cudaLaunchKernelEx(&launch_config.config, kernel, args...);
+}
+
+// Clusters of the kernel that the card holds at one time; 0 if it cannot say.
+template <typename... Args>
+int active_clusters(void (*kernel)(Args...), const LaunchShape& shape) {
+  const LaunchConfig launch_config(shape, nullptr);
+  int count = 0;
+  if (allow_shared(kernel, shape.shared_bytes) != cudaSuccess) return 0;
+  if (cudaOccupancyMaxActiveClusters(&count, kernel, &launch_config.config) != cudaSuccess) {
+    (void)cudaGetLastError();
+    return 0;
+  }
+  return count;
 }
 
 }  // namespace galley::kernels::cuda

@@ -2,47 +2,16 @@
 // operator new of the engine thread outside the runner.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <new>
 #include <thread>
 
 #include "engine/engine.h"
-
-namespace {
-
-thread_local bool counts_allocations = false;
-int64_t num_allocations = 0;  // of the one thread that counts
-
-void* counted_new(size_t size) {
-  if (counts_allocations) ++num_allocations;
-  void* memory = std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(size_t size) {
-  return counted_new(size);
-}
-void* operator new[](size_t size) {
-  return counted_new(size);
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, size_t) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory, size_t) noexcept {
-  std::free(memory);
-}
+#include "engine/testing/count_allocations.h"
 
 namespace galley::engine {
 namespace {
+
+using testing::counts_allocations;
+using testing::num_allocations;
 
 constexpr int32_t kRequests = 8;
 constexpr int32_t kDrafts = 2;

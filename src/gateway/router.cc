@@ -86,14 +86,6 @@ api::Dialect dialect_of(const std::string& path) {
   return api::Dialect::kOpenAi;
 }
 
-// Anthropic's clients send the key in a field of its own.
-std::string authorization_of(const HttpRequest& request) {
-  const std::string_view key = request.header("x-api-key");
-  const std::string_view authorization = request.header("Authorization");
-  return authorization.empty() && !key.empty() ? "Bearer " + std::string(key)
-                                               : std::string(authorization);
-}
-
 void log_unknown(const Exchange& exchange, const std::vector<std::string>& names) {
   if (names.empty() || !log_enabled(LogLevel::kDebug)) return;
   std::string list;
@@ -118,17 +110,20 @@ Router::Router(RouterOptions options, const std::vector<std::string>& api_keys,
       server_(server),
       upstream_(upstream),
       pool_(pool),
-      engine_metrics_(std::move(engine_metrics)) {}
+      engine_metrics_(std::move(engine_metrics)),
+      responses_(options_.responses) {}
 
 Router::~Router() = default;
 
 const Router::Route* Router::find(const std::string& asked) const {
   const std::string path = canonical_path(asked);
-  static constexpr std::array<Route, 11> kRoutes = {{
+  static constexpr std::array<Route, 13> kRoutes = {{
       {"/v1/chat/completions", true, true, &Router::handle_chat},
       {"/v1/completions", true, true, &Router::handle_completion},
       {"/v1/messages", true, true, &Router::handle_messages},
       {"/v1/messages/count_tokens", true, true, &Router::handle_count_tokens},
+      {"/v1/responses", true, true, &Router::handle_responses},
+      {"/v1/responses/ID", false, true, &Router::handle_stored_response},
       {"/v1/models", false, true, &Router::handle_models},
       {"/tokenize", true, true, &Router::handle_tokenize},
       {"/detokenize", true, true, &Router::handle_detokenize},
@@ -137,8 +132,12 @@ const Router::Route* Router::find(const std::string& asked) const {
       {"/version", false, false, &Router::handle_version},
       {"/metrics", false, false, &Router::handle_metrics},
   }};
-  const bool is_model = path.starts_with(kModelsPrefix) && path.size() > kModelsPrefix.size();
-  const std::string_view wanted = is_model ? std::string_view("/v1/models") : path;
+  const auto below = [&](std::string_view prefix) {
+    return path.starts_with(prefix) && path.size() > prefix.size();
+  };
+  std::string_view wanted = path;
+  if (below(kModelsPrefix)) wanted = "/v1/models";
+  if (below(kResponsesPrefix)) wanted = "/v1/responses/ID";
   for (const Route& route : kRoutes)
     if (route.path == wanted) return &route;
   return nullptr;

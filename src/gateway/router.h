@@ -10,6 +10,7 @@
 
 #include "api/limits.h"
 #include "api/models.h"
+#include "api/responses.h"
 #include "gateway/auth.h"
 #include "gateway/exchange.h"
 #include "gateway/generation.h"
@@ -26,7 +27,13 @@ struct RouterOptions {
   std::string version;  // of the program, for /version and system_fingerprint
   bool cors = false;    // answers preflight requests
   size_t inline_parse_bytes_max = 64u << 10;
+  api::ResponseStoreLimits responses;  // kept for previous_response_id
 };
+
+inline constexpr std::string_view kResponsesPrefix = "/v1/responses/";
+
+// What `request` says of who sends it: Authorization, or "Bearer KEY" for Anthropic's x-api-key.
+std::string authorization_of(const HttpRequest& request);
 
 class Router : public Handler {
  public:
@@ -58,6 +65,8 @@ class Router : public Handler {
   void handle_completion(ExchangePtr exchange);
   void handle_messages(ExchangePtr exchange);
   void handle_count_tokens(ExchangePtr exchange);
+  void handle_responses(ExchangePtr exchange);
+  void handle_stored_response(ExchangePtr exchange);
   void handle_tokenize(ExchangePtr exchange);
   void handle_detokenize(ExchangePtr exchange);
   void handle_models(ExchangePtr exchange);
@@ -82,6 +91,7 @@ class Router : public Handler {
   WorkPool* const pool_;
   const EngineMetrics engine_metrics_;
   HttpMetrics metrics_;
+  api::ResponseStore responses_;
 };
 
 template <typename Request>

@@ -1,8 +1,10 @@
 // The routes that speak other interfaces than OpenAI's completions: each parses, starts the same
 // generation, and answers through a writer of its own (api/answer_writer.h).
+#include <span>
 #include <utility>
 
 #include "api/anthropic.h"
+#include "base/hash.h"
 #include "gateway/http_response.h"
 #include "gateway/router.h"
 
@@ -13,7 +15,22 @@ api::AnswerHead answer_head(const Exchange& exchange, const GenerationContext& c
   return {random_hex(), exchange.request_id(), context.now_s, context.model};
 }
 
+// Who a stored response belongs to: not the key itself, which nothing need keep.
+std::string owner_of(const Exchange& exchange) {
+  static const HashKey key = random_hash_key();
+  const std::string authorization = authorization_of(exchange.request());
+  const Hash128 hash = siphash128(key, std::as_bytes(std::span(authorization)));
+  return std::to_string(hash.high) + "-" + std::to_string(hash.low);
+}
+
 }  // namespace
+
+std::string authorization_of(const HttpRequest& request) {
+  const std::string_view key = request.header("x-api-key");
+  const std::string_view authorization = request.header("Authorization");
+  return authorization.empty() && !key.empty() ? "Bearer " + std::string(key)
+                                               : std::string(authorization);
+}
 
 void Router::handle_messages(ExchangePtr exchange) {
   with_body<api::MessagesRequest>(
@@ -39,6 +56,40 @@ void Router::handle_count_tokens(ExchangePtr exchange) {
           to->respond(std::move(response));
         });
       });
+}
+
+void Router::handle_responses(ExchangePtr exchange) {
+  with_body<api::ResponsesRequest>(
+      std::move(exchange), api::parse_responses_request,
+      [this](ExchangePtr to, api::ResponsesRequest request) {
+        const auto name = admit(*to, request.chat.common, request.chat.unknown_fields);
+        if (!name) return;
+        const std::string owner = owner_of(*to);
+        if (auto error = resume(request, responses_.find(owner, request.previous_response_id)))
+          return to->respond(error_response(*error));
+        const GenerationContext context = context_for(*name);
+        // The router outlives every generation.
+        auto writer = api::responses_writer(
+            request, answer_head(*to, context),
+            [this, owner](const std::string& id, api::StoredResponse response) {
+              responses_.put(owner, id, std::move(response));
+            });
+        start_answer(context, std::move(request.chat), std::move(writer), std::move(to));
+      });
+}
+
+void Router::handle_stored_response(ExchangePtr exchange) {
+  const std::string id = exchange->request().path.substr(kResponsesPrefix.size());
+  const api::StoredResponse* stored = responses_.find(owner_of(*exchange), id);
+  if (stored == nullptr) {
+    api::Error error = api::invalid("response_id", "not_found",
+                                    "there is no response '" + api::excerpt(id) + "' (any more)");
+    error.http = 404;
+    return exchange->respond(error_response(error));
+  }
+  HttpResponse response;
+  response.body = stored->body;
+  exchange->respond(std::move(response));
 }
 
 }  // namespace galley::gateway

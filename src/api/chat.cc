@@ -182,6 +182,12 @@ void read_template_fields(FieldReader& reader, ChatRequest& out) {
   reader.refuse("chat_template", "the model's own template is used");
 }
 
+void apply_model_alias(std::string_view name, ThinkingFields& thinking) {
+  if (thinking.enabled || thinking.budget_tokens) return;
+  if (name == "deepseek-chat") thinking.enabled = false;
+  if (name == "deepseek-reasoner") thinking.enabled = true;
+}
+
 Parsed<ChatRequest> parse_chat_request(std::string_view body, const ParseContext& context) {
   Parsed<ChatRequest> parsed;
   Parsed<json::object> object = parse_body(body, context.limits.json_depth_max);

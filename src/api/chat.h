@@ -35,6 +35,10 @@ struct ChatRequest {
   std::vector<std::string> unknown_fields;
 };
 
+// Served under DeepSeek's names one model is two: deepseek-chat does not think and
+// deepseek-reasoner does, unless the request itself says.
+void apply_model_alias(std::string_view name, ThinkingFields& thinking);
+
 Parsed<ChatRequest> parse_chat_request(std::string_view body, const ParseContext& context);
 
 // Reads `messages` (and `tools`) of a body that may have other fields: /tokenize has both.

@@ -170,5 +170,16 @@ TEST(Tokenize, PromptOrMessages) {
   EXPECT_TRUE(parse_detokenize_request("{\"tokens\":[]}", context()).ok());
 }
 
+TEST(Chat, ANameMaySayWhetherToThink) {
+  const auto thinks = [](std::string_view name, ThinkingFields thinking = {}) {
+    apply_model_alias(name, thinking);
+    return thinking.enabled;
+  };
+  EXPECT_EQ(thinks("deepseek-chat"), false);
+  EXPECT_EQ(thinks("deepseek-reasoner"), true);
+  EXPECT_EQ(thinks("demo"), std::nullopt);
+  EXPECT_EQ(thinks("deepseek-chat", {.enabled = true, .budget_tokens = {}}), true);
+}
+
 }  // namespace
 }  // namespace galley::api

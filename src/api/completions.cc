@@ -113,6 +113,21 @@ void check_counts(FieldReader& reader, const Limits& limits, const CompletionReq
   }
 }
 
+// Whether the model knows how to fill in between is its text model's to say (gateway/prompt.cc).
+void check_suffix(FieldReader& reader, const CompletionRequest& request) {
+  if (!reader.ok()) return;
+  if (request.echo) {
+    return reader.fail("suffix", "invalid_value",
+                       "suffix and echo exclude each other; leave one of them out");
+  }
+  for (const Prompt& prompt : request.prompts) {
+    if (std::holds_alternative<std::string>(prompt)) continue;
+    return reader.fail("suffix", "invalid_value",
+                       "suffix needs a prompt of text; token ids can hold the model's own tokens "
+                       "for what stands before and after");
+  }
+}
+
 }  // namespace
 
 Parsed<CompletionRequest> parse_completion_request(std::string_view body,
@@ -140,13 +155,8 @@ Parsed<CompletionRequest> parse_completion_request(std::string_view body,
   reader.boolean("echo", request.echo);
   request.best_of = request.common.n;
   reader.integer("best_of", {1, context.limits.choices_max}, request.best_of);
-  if (const json::value* suffix = reader.find("suffix"); suffix != nullptr) {
-    if (!suffix->is_string()) {
-      reader.wrong_type("suffix", "a string", *suffix);
-    } else if (!suffix->get_string().empty()) {
-      reader.refuse("suffix", "the model does not fill in between; leave suffix out");
-    }
-  }
+  reader.string("suffix", context.limits.prompt_bytes_max, request.suffix);
+  if (!request.suffix.empty()) check_suffix(reader, request);
   check_counts(reader, context.limits, request);
   parsed.error = reader.error();
   request.unknown_fields = reader.unknown();

@@ -18,6 +18,7 @@ using Prompt = std::variant<std::string, std::vector<int32_t>>;
 struct CompletionRequest {
   CommonFields common;
   std::vector<Prompt> prompts;  // >= 1; choices are numbered prompt by prompt, n for each
+  std::string suffix;           // not empty: fill in between the prompt, which is text, and this
   bool echo = false;
   int32_t best_of = 1;  // >= n; candidates per prompt
   std::vector<std::string> unknown_fields;

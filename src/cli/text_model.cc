@@ -20,6 +20,18 @@ void read_thinking_tags(const text::Tokenizer& tokenizer, gateway::ThinkingTags*
 
 }  // namespace
 
+gateway::FillTokens find_fill_tokens(const text::Tokenizer& tokenizer) {
+  static const gateway::FillTokens kKnown[] = {
+      {"<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"},  // DeepSeek
+      {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},  // Qwen
+  };
+  for (const gateway::FillTokens& known : kKnown) {
+    if (tokenizer.id_of(known.begin) && tokenizer.id_of(known.hole) && tokenizer.id_of(known.end))
+      return known;
+  }
+  return {};
+}
+
 bool wants_parsed_arguments(const std::string& chat_template) {
   constexpr std::string_view kName = "arguments";
   constexpr std::string_view kFilter = "tojson";
@@ -38,6 +50,7 @@ Result<gateway::TextModel> load_text_model(const TextModelOptions& options) {
   gateway::TextModel out;
   GALLEY_ASSIGN_OR_RETURN(out.tokenizer, text::Tokenizer::load(options.folder));
   out.eos_ids = options.eos_ids;
+  out.fill = find_fill_tokens(*out.tokenizer);
   Result<std::shared_ptr<const text::ChatTemplate>> chat =
       text::ChatTemplate::load(options.folder, options.chat_template);
   // A folder may do without a template; one that was asked for must be there.

@@ -24,4 +24,8 @@ Result<gateway::TextModel> load_text_model(const TextModelOptions& options);
 // else as the text they are in the request.
 bool wants_parsed_arguments(const std::string& chat_template);
 
+// The tokens to fill in between, in DeepSeek's or Qwen's spelling; empty where the vocabulary has
+// neither.
+gateway::FillTokens find_fill_tokens(const text::Tokenizer& tokenizer);
+
 }  // namespace galley::cli

@@ -159,14 +159,26 @@ Prepared prepare_chat(const api::ChatRequest& request, const TextModel& text,
   return out;
 }
 
+std::string with_hole(const std::string& prefix, const api::CompletionRequest& request,
+                      const FillTokens& fill) {
+  return fill.begin + prefix + fill.hole + request.suffix + fill.end;
+}
+
 Prepared prepare_completion(const api::CompletionRequest& request, const TextModel& text,
                             int32_t max_model_len) {
   Prepared out;
+  if (!request.suffix.empty() && text.fill.begin.empty()) {
+    out.error = api::invalid("suffix", "unsupported_parameter",
+                             "this model has no tokens to fill in between; leave suffix out");
+    return out;
+  }
   for (const api::Prompt& asked : request.prompts) {
     PreparedPrompt prompt;
     if (const auto* written = std::get_if<std::string>(&asked)) {
       const bool add_special = request.common.add_special_tokens.value_or(true);
-      out.error = encode(*written, add_special, "prompt", text, &prompt.tokens);
+      out.error =
+          encode(request.suffix.empty() ? *written : with_hole(*written, request, text.fill),
+                 add_special, "prompt", text, &prompt.tokens);
       if (out.error) return out;
       if (request.echo) prompt.text = *written;
     } else {

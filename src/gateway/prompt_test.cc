@@ -48,6 +48,22 @@ TEST(Prompt, TheTemplateGetsWhatWasAsked) {
   EXPECT_EQ(context.at("style").as_string(), "short");
 }
 
+TEST(Prompt, FillsInBetweenWhereTheModelCan) {
+  TextModel text = testing::tiny_text_model(true);
+  api::CompletionRequest request;
+  request.prompts = {std::string("ab"), std::string("c")};
+  request.suffix = "yz";
+  const Prepared refused = prepare(request, text, kContext);
+  ASSERT_TRUE(refused.error);
+  EXPECT_EQ(refused.error->http, 400);
+  EXPECT_EQ(refused.error->param, "suffix");
+  text.fill = {"<think>", "</think>", "<eos>"};  // Any tokens will do.
+  const Prepared filled = prepare(request, text, kContext);
+  ASSERT_FALSE(filled.error);
+  EXPECT_EQ(filled.prompts.at(0).tokens, (std::vector<int32_t>{302, 'a', 'b', 303, 'y', 'z', 301}));
+  EXPECT_EQ(filled.prompts.at(1).tokens, (std::vector<int32_t>{302, 'c', 303, 'y', 'z', 301}));
+}
+
 TEST(Prompt, ArgumentsAsTheTemplateWantsThem) {
   const auto call = [](const char* arguments) {
     return json::object{{"function", {{"name", "f"}, {"arguments", arguments}}}};

@@ -117,13 +117,19 @@ Router::~Router() = default;
 
 const Router::Route* Router::find(const std::string& asked) const {
   const std::string path = canonical_path(asked);
-  static constexpr std::array<Route, 13> kRoutes = {{
+  static constexpr std::array<Route, 19> kRoutes = {{
       {"/v1/chat/completions", true, true, &Router::handle_chat},
       {"/v1/completions", true, true, &Router::handle_completion},
       {"/v1/messages", true, true, &Router::handle_messages},
       {"/v1/messages/count_tokens", true, true, &Router::handle_count_tokens},
       {"/v1/responses", true, true, &Router::handle_responses},
       {"/v1/responses/ID", false, true, &Router::handle_stored_response},
+      {"/v1/embeddings", true, true, &Router::handle_embeddings},
+      {"/api/chat", true, true, &Router::handle_ollama_chat},
+      {"/api/generate", true, true, &Router::handle_ollama_generate},
+      {"/api/embed", true, true, &Router::handle_embeddings},
+      {"/api/tags", false, true, &Router::handle_ollama_tags},
+      {"/api/version", false, false, &Router::handle_version},
       {"/v1/models", false, true, &Router::handle_models},
       {"/tokenize", true, true, &Router::handle_tokenize},
       {"/detokenize", true, true, &Router::handle_detokenize},
@@ -238,11 +244,16 @@ std::optional<std::string> Router::admit(Exchange& exchange, api::CommonFields& 
   return served_name(exchange, common.model);
 }
 
+std::optional<std::string> Router::admit(Exchange& exchange, api::ChatRequest& request) const {
+  auto name = admit(exchange, request.common, request.unknown_fields);
+  if (name) api::apply_model_alias(*name, request.thinking);
+  return name;
+}
+
 void Router::handle_chat(ExchangePtr exchange) {
   with_body<api::ChatRequest>(std::move(exchange), api::parse_chat_request,
                               [this](ExchangePtr to, api::ChatRequest request) {
-                                const auto name =
-                                    admit(*to, request.common, request.unknown_fields);
+                                const auto name = admit(*to, request);
                                 if (name)
                                   start_chat(context_for(*name), std::move(request), std::move(to));
                               });

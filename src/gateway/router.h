@@ -10,7 +10,9 @@
 
 #include "api/limits.h"
 #include "api/models.h"
+#include "api/ollama.h"
 #include "api/responses.h"
+#include "base/clock.h"
 #include "gateway/auth.h"
 #include "gateway/exchange.h"
 #include "gateway/generation.h"
@@ -61,12 +63,19 @@ class Router : public Handler {
   // answers 404 and returns nothing when there is none.
   std::optional<std::string> admit(Exchange& exchange, api::CommonFields& common,
                                    const std::vector<std::string>& unknown) const;
+  // The same for a conversation, whose name may say whether the model is to think.
+  std::optional<std::string> admit(Exchange& exchange, api::ChatRequest& request) const;
   void handle_chat(ExchangePtr exchange);
   void handle_completion(ExchangePtr exchange);
   void handle_messages(ExchangePtr exchange);
   void handle_count_tokens(ExchangePtr exchange);
   void handle_responses(ExchangePtr exchange);
   void handle_stored_response(ExchangePtr exchange);
+  void handle_ollama_chat(ExchangePtr exchange);
+  void handle_ollama_generate(ExchangePtr exchange);
+  void handle_ollama_tags(ExchangePtr exchange);
+  void handle_embeddings(ExchangePtr exchange);
+  void answer_ollama(ExchangePtr exchange, api::OllamaRequest request);
   void handle_tokenize(ExchangePtr exchange);
   void handle_detokenize(ExchangePtr exchange);
   void handle_models(ExchangePtr exchange);
@@ -92,6 +101,7 @@ class Router : public Handler {
   const EngineMetrics engine_metrics_;
   HttpMetrics metrics_;
   api::ResponseStore responses_;
+  const RealClock clock_;  // of durations in answers
 };
 
 template <typename Request>

@@ -36,7 +36,7 @@ void Router::handle_messages(ExchangePtr exchange) {
   with_body<api::MessagesRequest>(
       std::move(exchange), api::parse_messages_request,
       [this](ExchangePtr to, api::MessagesRequest request) {
-        const auto name = admit(*to, request.chat.common, request.chat.unknown_fields);
+        const auto name = admit(*to, request.chat);
         if (!name) return;
         const GenerationContext context = context_for(*name);
         auto writer = api::messages_writer(request, answer_head(*to, context));
@@ -62,7 +62,7 @@ void Router::handle_responses(ExchangePtr exchange) {
   with_body<api::ResponsesRequest>(
       std::move(exchange), api::parse_responses_request,
       [this](ExchangePtr to, api::ResponsesRequest request) {
-        const auto name = admit(*to, request.chat.common, request.chat.unknown_fields);
+        const auto name = admit(*to, request.chat);
         if (!name) return;
         const std::string owner = owner_of(*to);
         if (auto error = resume(request, responses_.find(owner, request.previous_response_id)))
@@ -90,6 +90,57 @@ void Router::handle_stored_response(ExchangePtr exchange) {
   HttpResponse response;
   response.body = stored->body;
   exchange->respond(std::move(response));
+}
+
+void Router::handle_ollama_chat(ExchangePtr exchange) {
+  with_body<api::OllamaRequest>(std::move(exchange), api::parse_ollama_chat,
+                                [this](ExchangePtr to, api::OllamaRequest request) {
+                                  answer_ollama(std::move(to), std::move(request));
+                                });
+}
+
+void Router::handle_ollama_generate(ExchangePtr exchange) {
+  with_body<api::OllamaRequest>(std::move(exchange), api::parse_ollama_generate,
+                                [this](ExchangePtr to, api::OllamaRequest request) {
+                                  answer_ollama(std::move(to), std::move(request));
+                                });
+}
+
+void Router::answer_ollama(ExchangePtr exchange, api::OllamaRequest request) {
+  std::optional<std::string> name;
+  if (auto* chat = std::get_if<api::ChatRequest>(&request.asked)) {
+    name = admit(*exchange, *chat);
+  } else {
+    auto& completion = std::get<api::CompletionRequest>(request.asked);
+    name = admit(*exchange, completion.common, completion.unknown_fields);
+  }
+  if (!name) return;
+  const GenerationContext context = context_for(*name);
+  const api::AnswerHead head = answer_head(*exchange, context);
+  if (request.load_only) {
+    HttpResponse response;
+    response.body = api::ollama_loaded(request, head);
+    return exchange->respond(std::move(response));
+  }
+  exchange->stream_type = Exchange::kJsonLines;
+  auto writer = api::ollama_writer(request, head, &clock_);
+  GenerationRequest asked =
+      std::visit([](auto& one) { return GenerationRequest(std::move(one)); }, request.asked);
+  start_answer(context, std::move(asked), std::move(writer), std::move(exchange));
+}
+
+void Router::handle_ollama_tags(ExchangePtr exchange) {
+  HttpResponse response;
+  response.body = api::ollama_tags(options_.models);
+  exchange->respond(std::move(response));
+}
+
+void Router::handle_embeddings(ExchangePtr exchange) {
+  api::Error error =
+      api::invalid("model", "unsupported_endpoint",
+                   "the models served here write text and give no embeddings; ask a server that "
+                   "has an embedding model");
+  exchange->respond(error_response(error));
 }
 
 }  // namespace galley::gateway

@@ -26,6 +26,12 @@ struct ThinkingTags {
   std::vector<int32_t> close;  // tokens that end a thought: "\n</think>\n\n"
 };
 
+// How a model is asked to fill in between: begin PREFIX hole SUFFIX end, then it writes. Empty
+// `begin`: it cannot.
+struct FillTokens {
+  std::string begin, hole, end;
+};
+
 // The text of a conversation; the context has messages, tools, add_generation_prompt, ...
 using ChatRenderer = std::function<Result<std::string>(const boost::json::object& context)>;
 
@@ -34,6 +40,7 @@ struct TextModel {
   ChatRenderer render_chat;           // empty: the model has no chat template
   bool arguments_as_objects = false;  // the template wants tool calls' arguments parsed
   ThinkingTags thinking;
+  FillTokens fill;
   text::ToolFormat tool_format = text::ToolFormat::kDeepseek;
   std::vector<int32_t> eos_ids;  // end-of-text tokens: no stop_reason is reported for them
 };

@@ -158,8 +158,9 @@ class Server:
     # Talking to it.
 
     def client(self, kind=openai.OpenAI, **options) -> openai.OpenAI:
-        defaults = {"api_key": self.api_key or "none", "max_retries": 0, "timeout": DEADLINE_S}
-        return kind(base_url=self.url + "/v1", **(defaults | options))
+        defaults = {"api_key": self.api_key or "none", "max_retries": 0, "timeout": DEADLINE_S,
+                    "base_url": self.url + "/v1"}
+        return kind(**(defaults | options))
 
     def request(self, method: str, path: str, body: bytes | None = None,
                 headers: dict | None = None) -> Response:

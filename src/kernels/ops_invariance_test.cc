@@ -59,6 +59,17 @@ TEST_P(Invariance, LinearAndMlp) {
                    [&](Ops& ops, int64_t, Dense& in, Dense& out) {
                      ops.linear(in.matrix(), weight.weight(), {}, out.matrix());
                    });
+      // One token reads rows of each of these lengths in groups of another size; the rows cross a
+      // block of 128.
+      for (const int64_t cols : {700, 1300, 2050}) {
+        SCOPED_TRACE(cols);
+        const OwnedWeight other = random_weight(random, dtype, 141, cols, 0.02f);
+        const Dense x = random_dense(random, 3, cols);
+        check_pieces(implementation(), precision, x, 141,
+                     [&](Ops& ops, int64_t, Dense& in, Dense& out) {
+                       ops.linear(in.matrix(), other.weight(), {}, out.matrix());
+                     });
+      }
       const OwnedMlp mlp = random_mlp(random, dtype, 140, 200);
       check_pieces(implementation(), precision, random_dense(random, kTokens, 140), 140,
                    [&](Ops& ops, int64_t, Dense& in, Dense& out) {

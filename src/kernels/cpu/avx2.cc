@@ -14,6 +14,7 @@ struct V {
   static constexpr int kFloatTokens = 2;
   static constexpr int kScaledTokens = 1;
   static constexpr int kSumRows = 2;
+  static constexpr int kStreamRows = 8;
   using F = __m256;
   struct H {
     F even, odd;

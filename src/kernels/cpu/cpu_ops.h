@@ -130,7 +130,7 @@ class CpuOps final : public Ops {
 
 // Rows and tokens of the parts that operations are cut into. None changes a result.
 constexpr int64_t kRowBlock = 64;         // most output rows of a task: a chunk of them stays in L2
-constexpr int64_t kRunBytes = 256 << 10;  // most weights that one token reads in a task
+constexpr int64_t kRunBytes = 320 << 10;  // most weights that one token reads in a task
 constexpr int64_t kTokenBlock = 512;      // most tokens of an output tile
 constexpr int64_t kFewTokens = 4;         // below, a row operation is not worth a region
 constexpr int64_t kExpertTokens = 512;    // most tokens that experts() groups at once
@@ -152,14 +152,15 @@ struct RowBlocks {
 };
 
 // One token: few bytes are left to the last block, for while one thread waits for the other half of
-// the memory's bandwidth is idle; all else in long runs, for each begins with a wait.
+// the memory's bandwidth is idle; all else in long runs, for each begins with a wait. Multiples of
+// the rows that a kernel reads together.
 inline RowBlocks row_blocks(int64_t tokens, int64_t rows, int64_t row_bytes, int32_t threads) {
   constexpr int64_t kStep = 16;
   if (tokens == 1) {
-    const int64_t fitting = kRunBytes / (row_bytes > 0 ? row_bytes : 1);
-    const int64_t large = fitting < 4 ? 4 : fitting > kRowBlock ? kRowBlock : fitting / 4 * 4;
+    const int64_t fitting = kRunBytes / (row_bytes > 0 ? row_bytes : 1) / kStep * kStep;
+    const int64_t large = fitting < kStep ? kStep : fitting > kRowBlock ? kRowBlock : fitting;
     const int64_t num_large = rows / large - threads;
-    return {rows, large, num_large > 0 ? num_large : 0, (large + 3) / 4};
+    return {rows, large, num_large > 0 ? num_large : 0, large > kStep ? kStep : kStep / 2};
   }
   // Four blocks a thread, so that a slow core does not hold up the others for long.
   const int64_t share = (rows / (4 * threads) + kStep - 1) / kStep * kStep;

@@ -78,30 +78,29 @@ void CpuOps::experts_chunk(const Matrix& x, std::span<const MlpWeights> all,
   });
 
   const Activations h = prepare(hidden, all[0].down.dtype, Rounding::kByPrecision);
-  for_row_blocks(x.rows, out.cols, experts_per_token * row_bytes(all[0].down),
-                 [&](int64_t begin, int64_t end, int32_t thread) {
-                   ThreadState& state = threads_[static_cast<size_t>(thread)];
-                   state.arena.clear();
-                   auto* parts = state.arena.take<float>(assigned * kRowBlock);
-                   for (int64_t slot = 0; slot < plan.num_active; ++slot) {
-                     const int64_t first = plan.begin[slot];
-                     primitives_.gemm({.x = rows_from(h, first),
-                                       .num_tokens = plan.begin[slot + 1] - first,
-                                       .weight = &all[static_cast<size_t>(plan.active[slot])].down,
-                                       .row_begin = begin,
-                                       .row_end = end,
-                                       .out = parts + first * kRowBlock,
-                                       .ld_out = kRowBlock,
-                                       .scratch = state.gemm_scratch});
-                   }
-                   for (int64_t t = 0; t < x.rows; ++t) {
-                     float* to = out.row<float>(t) + begin;
-                     std::fill_n(to, end - begin, 0.0f);
-                     for (int64_t k = t * experts_per_token; k < (t + 1) * experts_per_token; ++k)
-                       primitives_.add_scaled(to, parts + plan.place[k] * kRowBlock, weights[k],
-                                              end - begin);
-                   }
-                 });
+  for_row_blocks(
+      x.rows, out.cols, row_bytes(all[0].down), [&](int64_t begin, int64_t end, int32_t thread) {
+        ThreadState& state = threads_[static_cast<size_t>(thread)];
+        state.arena.clear();
+        auto* parts = state.arena.take<float>(assigned * kRowBlock);
+        for (int64_t slot = 0; slot < plan.num_active; ++slot) {
+          const int64_t first = plan.begin[slot];
+          primitives_.gemm({.x = rows_from(h, first),
+                            .num_tokens = plan.begin[slot + 1] - first,
+                            .weight = &all[static_cast<size_t>(plan.active[slot])].down,
+                            .row_begin = begin,
+                            .row_end = end,
+                            .out = parts + first * kRowBlock,
+                            .ld_out = kRowBlock,
+                            .scratch = state.gemm_scratch});
+        }
+        for (int64_t t = 0; t < x.rows; ++t) {
+          float* to = out.row<float>(t) + begin;
+          std::fill_n(to, end - begin, 0.0f);
+          for (int64_t k = t * experts_per_token; k < (t + 1) * experts_per_token; ++k)
+            primitives_.add_scaled(to, parts + plan.place[k] * kRowBlock, weights[k], end - begin);
+        }
+      });
 }
 
 void CpuOps::experts(const Matrix& x, std::span<const MlpWeights> all, int32_t experts_per_token,

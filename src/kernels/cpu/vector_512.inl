@@ -4,6 +4,7 @@ struct V512 {
   static constexpr int64_t kLanes = 16;
   static constexpr int kFloatTokens = 6;
   static constexpr int kSumRows = 6;
+  static constexpr int kStreamRows = 16;
   using F = __m512;
 
   static constexpr int64_t size_in_file(DType dtype) {

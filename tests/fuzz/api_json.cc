@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <string_view>
 
+#include "api/anthropic.h"
 #include "api/chat.h"
 #include "api/completions.h"
 #include "api/errors.h"
+#include "api/responses.h"
 #include "api/tokenize.h"
 #include "base/check.h"
 
@@ -43,16 +45,36 @@ void check_common(const CommonFields& common, const Limits& limits) {
     GALLEY_CHECK(token >= 0 && token < kVocab, "stop_token_ids");
 }
 
+void check_chat(const ChatRequest& chat, const Limits& limits) {
+  check_common(chat.common, limits);
+  GALLEY_CHECK(!chat.messages.empty(), "a chat has a message");
+  GALLEY_CHECK(!chat.common.max_tokens || *chat.common.max_tokens >= 1, "tokens");
+  GALLEY_CHECK(chat.thinking.budget_tokens.value_or(0) >= 0, "budget");
+}
+
 void check(std::string_view body) {
   ParseContext context;
   context.vocab_size = kVocab;
   const auto chat = parse_chat_request(body, context);
   check_error(chat.error);
-  if (chat.ok()) {
-    check_common(chat.value.common, context.limits);
-    GALLEY_CHECK(!chat.value.messages.empty(), "a chat has a message");
-    GALLEY_CHECK(!chat.value.common.max_tokens || *chat.value.common.max_tokens >= 1, "tokens");
-    GALLEY_CHECK(chat.value.thinking.budget_tokens.value_or(0) >= 0, "budget");
+  if (chat.ok()) check_chat(chat.value, context.limits);
+  const auto messages = parse_messages_request(body, context);
+  check_error(messages.error);
+  if (messages.ok()) {
+    check_chat(messages.value.chat, context.limits);
+    GALLEY_CHECK(messages.value.chat.common.max_tokens.has_value(), "max_tokens is required");
+    GALLEY_CHECK(parse_count_tokens_request(body, context).ok(), "what is answered can be counted");
+  } else {
+    boost::json::error_code failure;
+    boost::json::parse(anthropic_error(*messages.error, "id"), failure);
+    GALLEY_CHECK(!failure, "an error is valid JSON");
+  }
+  check_error(parse_count_tokens_request(body, context).error);
+  const auto responses = parse_responses_request(body, context);
+  check_error(responses.error);
+  if (responses.ok()) {
+    check_common(responses.value.chat.common, context.limits);
+    GALLEY_CHECK(responses.value.chat.thinking.budget_tokens.value_or(0) >= 0, "budget");
   }
   const auto completion = parse_completion_request(body, context);
   check_error(completion.error);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "api/json_writer.h"
+#include "base/check.h"
 #include "text/json.h"
 
 namespace galley::api {
@@ -41,7 +42,22 @@ std::string range_text(IntegerRange range) {
   return "an integer from " + std::to_string(range.min) + " to " + std::to_string(range.max);
 }
 
+thread_local FieldListener* listener = nullptr;
+
+void set_bounds(json::object& schema, IntegerRange range) {
+  schema["minimum"] = range.min;
+  schema["maximum"] = range.max;
+}
+
 }  // namespace
+
+FieldListener::FieldListener() {
+  GALLEY_CHECK(listener == nullptr, "one listener to a thread");
+  listener = this;
+}
+FieldListener::~FieldListener() {
+  listener = nullptr;
+}
 
 Parsed<json::object> parse_body(std::string_view body, size_t depth_max) {
   json::parse_options options;
@@ -93,11 +109,17 @@ FieldReader::FieldReader(const json::object& object, std::string path)
 
 const json::value* FieldReader::find(std::string_view key) {
   known_.push_back(key);
+  if (listener != nullptr) listener->field(name(key), {});
   const json::value* value = object_.if_contains({key.data(), key.size()});
   return value != nullptr && !value->is_null() ? value : nullptr;
 }
 
 void FieldReader::number(std::string_view key, NumberRange range, float& out) {
+  if (listener != nullptr) {
+    listener->field(name(key), {{"type", {"number", "null"}},
+                                {range.min_excluded ? "exclusiveMinimum" : "minimum", range.min},
+                                {"maximum", range.max}});
+  }
   const json::value* value = find(key);
   if (value == nullptr) return;
   if (!is_number(*value)) return wrong_type(key, range_text(range), *value);
@@ -112,6 +134,11 @@ void FieldReader::number(std::string_view key, NumberRange range, float& out) {
 }
 
 void FieldReader::integer(std::string_view key, IntegerRange range, int64_t& out) {
+  if (listener != nullptr) {
+    json::object schema{{"type", {"integer", "null"}}};
+    set_bounds(schema, range);
+    listener->field(name(key), std::move(schema));
+  }
   const json::value* value = find(key);
   if (value == nullptr) return;
   if (!is_number(*value)) return wrong_type(key, range_text(range), *value);
@@ -127,6 +154,7 @@ void FieldReader::integer(std::string_view key, IntegerRange range, int32_t& out
 }
 
 void FieldReader::boolean(std::string_view key, bool& out) {
+  if (listener != nullptr) listener->field(name(key), {{"type", {"boolean", "null"}}});
   const json::value* value = find(key);
   if (value == nullptr) return;
   if (!value->is_bool()) return wrong_type(key, "true or false", *value);
@@ -134,6 +162,8 @@ void FieldReader::boolean(std::string_view key, bool& out) {
 }
 
 void FieldReader::string(std::string_view key, size_t bytes_max, std::string& out) {
+  if (listener != nullptr)
+    listener->field(name(key), {{"type", {"string", "null"}}, {"maxLength", bytes_max}});
   const json::value* value = find(key);
   if (value == nullptr) return;
   if (!value->is_string()) return wrong_type(key, "a string", *value);
@@ -147,6 +177,13 @@ void FieldReader::string(std::string_view key, size_t bytes_max, std::string& ou
 
 void FieldReader::integers(std::string_view key, IntegerRange range, size_t count_max,
                            std::vector<int32_t>& out) {
+  if (listener != nullptr) {
+    json::object item{{"type", "integer"}};
+    set_bounds(item, range);
+    listener->field(
+        name(key),
+        {{"type", {"array", "null"}}, {"items", std::move(item)}, {"maxItems", count_max}});
+  }
   const json::value* value = find(key);
   if (value == nullptr) return;
   if (!value->is_array()) return wrong_type(key, "an array of integers", *value);
@@ -170,6 +207,7 @@ void FieldReader::integers(std::string_view key, IntegerRange range, size_t coun
 }
 
 void FieldReader::refuse(std::string_view key, std::string_view remedy) {
+  if (listener != nullptr) listener->field(name(key), {{"type", "null"}});
   if (find(key) == nullptr) return;
   fail(key, "unsupported_parameter",
        name(key) + " is not supported by this server: " + std::string(remedy));

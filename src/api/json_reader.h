@@ -45,6 +45,20 @@ struct IntegerRange {
   int64_t max = 0;
 };
 
+// Hears which fields a parser reads, with a JSON Schema of what each takes (empty: only that it is
+// known). So the description of an endpoint comes from the code that parses (api/openapi.h).
+class FieldListener {
+ public:
+  // From here to its end the FieldReaders of this thread tell it.
+  FieldListener();
+  virtual ~FieldListener();
+  FieldListener(const FieldListener&) = delete;
+  FieldListener& operator=(const FieldListener&) = delete;
+
+  // `name` as in errors: "messages[0].role".
+  virtual void field(const std::string& name, boost::json::object schema) = 0;
+};
+
 class FieldReader {
  public:
   // Both must outlive the reader. `path` stands before every name in errors: "thinking.".

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "api/json_writer.h"
+#include "api/openapi.h"
 #include "api/tokenize.h"
 #include "base/log.h"
 #include "gateway/generation.h"
@@ -111,13 +112,14 @@ Router::Router(RouterOptions options, const std::vector<std::string>& api_keys,
       upstream_(upstream),
       pool_(pool),
       engine_metrics_(std::move(engine_metrics)),
-      responses_(options_.responses) {}
+      responses_(options_.responses),
+      openapi_(api::openapi_document(options_.parse, options_.version)) {}
 
 Router::~Router() = default;
 
 const Router::Route* Router::find(const std::string& asked) const {
   const std::string path = canonical_path(asked);
-  static constexpr std::array<Route, 19> kRoutes = {{
+  static constexpr std::array<Route, 20> kRoutes = {{
       {"/v1/chat/completions", true, true, &Router::handle_chat},
       {"/v1/completions", true, true, &Router::handle_completion},
       {"/v1/messages", true, true, &Router::handle_messages},
@@ -136,6 +138,7 @@ const Router::Route* Router::find(const std::string& asked) const {
       {"/health", false, false, &Router::handle_health},
       {"/ready", false, false, &Router::handle_ready},
       {"/version", false, false, &Router::handle_version},
+      {"/openapi.json", false, false, &Router::handle_openapi},
       {"/metrics", false, false, &Router::handle_metrics},
   }};
   const auto below = [&](std::string_view prefix) {

@@ -75,6 +75,7 @@ class Router : public Handler {
   void handle_ollama_generate(ExchangePtr exchange);
   void handle_ollama_tags(ExchangePtr exchange);
   void handle_embeddings(ExchangePtr exchange);
+  void handle_openapi(ExchangePtr exchange);
   void answer_ollama(ExchangePtr exchange, api::OllamaRequest request);
   void handle_tokenize(ExchangePtr exchange);
   void handle_detokenize(ExchangePtr exchange);
@@ -101,7 +102,8 @@ class Router : public Handler {
   const EngineMetrics engine_metrics_;
   HttpMetrics metrics_;
   api::ResponseStore responses_;
-  const RealClock clock_;  // of durations in answers
+  const std::string openapi_;  // the document, made once
+  const RealClock clock_;      // of durations in answers
 };
 
 template <typename Request>

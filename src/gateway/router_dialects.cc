@@ -143,4 +143,10 @@ void Router::handle_embeddings(ExchangePtr exchange) {
   exchange->respond(error_response(error));
 }
 
+void Router::handle_openapi(ExchangePtr exchange) {
+  HttpResponse response;
+  response.body = openapi_;
+  exchange->respond(std::move(response));
+}
+
 }  // namespace galley::gateway

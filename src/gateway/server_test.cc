@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <boost/json.hpp>
 #include <memory>
 #include <string>
 #include <thread>
@@ -395,6 +396,36 @@ TEST(Server, ApiKeys) {
   EXPECT_EQ(status(get("/v1/models", "Authorization: bearer key-two\r\n")), 200);
   EXPECT_EQ(status(get("/health")), 200);
   EXPECT_EQ(status(get("/metrics")), 200);
+}
+
+TEST(Server, EveryPathOfItsDescriptionIsThere) {
+  TestServer server;
+  Client client(server.port());
+  client.send(get("/openapi.json"));
+  const std::string answer = client.read_response();
+  const boost::json::value document =
+      boost::json::parse(answer.substr(answer.find("\r\n\r\n") + 4));
+  EXPECT_GT(document.at("paths").as_object().size(), 12u);
+  for (const auto& path : document.at("paths").as_object()) {
+    const bool posts = path.value().as_object().contains("post");
+    client.send(posts ? post(std::string(path.key()), "[]") : get(std::string(path.key())));
+    EXPECT_EQ(status_of(client.read_response()), posts ? 400 : 200) << path.key();
+  }
+}
+
+TEST(Server, ErrorsSpeakTheLanguageOfTheirPath) {
+  TestServer server;
+  const auto error_of = [&](const std::string& request) {
+    Client client(server.port());
+    client.send(request);
+    const std::string answer = client.read_response();
+    return answer.substr(answer.find("\r\n\r\n") + 4);
+  };
+  EXPECT_TRUE(error_of(post("/v1/messages", "{}")).starts_with("{\"type\":\"error\",\"error\":"));
+  EXPECT_TRUE(error_of(get("/v1/messages")).starts_with("{\"type\":\"error\","));
+  EXPECT_TRUE(error_of(post("/api/chat", "[]")).starts_with("{\"error\":\"the body"));
+  EXPECT_TRUE(error_of(post("/v1/responses", "{}")).starts_with("{\"error\":{\"message\":"));
+  EXPECT_TRUE(error_of(post("/beta/chat/completions", "{}")).starts_with("{\"error\":{"));
 }
 
 TEST(Server, DeadlineHeader) {

@@ -116,6 +116,8 @@ class MessagesReader {
     }
     for (size_t i = 0; i < messages.size() && reader_.ok(); ++i)
       read_message(messages[i], reader_.name(indexed("messages", i)));
+    if (reader_.ok() && out_.empty())
+      reader_.fail("messages", "empty_array", "messages say nothing; one needs content");
   }
 
  private:

@@ -88,6 +88,7 @@ TEST(Messages, RefusesByName) {
   EXPECT_EQ(param(R"({"messages":[{"role":"user","content":"hi"}]})"), "max_tokens");
   EXPECT_EQ(param(R"({"max_tokens":1})"), "messages");
   EXPECT_EQ(param(R"({"max_tokens":1,"messages":[]})"), "messages");
+  EXPECT_EQ(param(R"({"max_tokens":1,"messages":[{"role":"user","content":[]}]})"), "messages");
   EXPECT_EQ(param(R"({"max_tokens":1,"messages":[{"role":"system","content":"x"}]})"),
             "messages[0].role");
   EXPECT_EQ(param(R"({"max_tokens":1,"messages":[{"role":"user"}]})"), "messages[0].content");

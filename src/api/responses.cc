@@ -44,6 +44,8 @@ class InputReader {
     }
     for (size_t i = 0; i < items.size() && reader_.ok(); ++i)
       read_item(items[i], reader_.name(indexed("input", i)));
+    if (reader_.ok() && out_.empty())
+      reader_.fail("input", "empty_array", "input says nothing; it needs a message");
   }
 
  private:

@@ -56,6 +56,7 @@ TEST(Responses, ItemsOfOneTurnBecomeOneMessage) {
 TEST(Responses, RefusesByName) {
   EXPECT_EQ(refused("{}"), "input");
   EXPECT_EQ(refused(R"({"input":[]})"), "input");
+  EXPECT_EQ(refused(R"({"input":[{"type":"reasoning","summary":[]}]})"), "input");
   EXPECT_EQ(refused(R"({"input":[{"type":"item_reference","id":"x"}]})"), "input[0].type");
   EXPECT_EQ(refused(R"({"input":[{"role":"user","content":[{"type":"input_image"}]}]})"),
             "input[0].content[0].type");

@@ -70,19 +70,6 @@ __device__ __forceinline__ void mbarrier_wait(uint32_t barrier, uint32_t parity)
       : "memory");
 }
 
-// The same where arrivals come from other blocks of the cluster.
-__device__ __forceinline__ void mbarrier_wait_cluster(uint32_t barrier, uint32_t parity) {
-  asm volatile(
-      "{\n.reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-      "@done bra finished;\n"
-      "bra again;\n"
-      "finished:\n}\n" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
-}
-
 template <int kThreads>
 __device__ __forceinline__ void barrier_sync(int id) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "n"(kThreads) : "memory");
@@ -419,6 +406,23 @@ __device__ __forceinline__ void store_shared(uint32_t smem, uint32_t a, uint32_t
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(smem), "r"(a), "r"(b), "r"(c),
                "r"(d)
                : "memory");
+}
+
+// The address that a block of this cluster knows as `smem`, in block `rank`.
+__device__ __forceinline__ uint32_t address_in(uint32_t smem, uint32_t rank) {
+  uint32_t there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(smem), "r"(rank));
+  return there;
+}
+
+// 16 bytes to another block of the cluster; they count at its `barrier`. Addresses: address_in.
+__device__ __forceinline__ void store_async(uint32_t there, uint32_t barrier, uint32_t a,
+                                            uint32_t b, uint32_t c, uint32_t d) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 "
+      "[%0], {%2, %3, %4, %5}, [%1];" ::"r"(there),
+      "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d)
+      : "memory");
 }
 
 // Two e4m3 values (low half of `packed`) to two f32; exact.

@@ -9,8 +9,12 @@ llama-bench is built from the llama.cpp sources inside the llama-cpp-python 0.3.
   cmake -S vendor/llama.cpp -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON && \\
   cmake --build build --target llama-bench
 
-Prints, for prefill of 512 tokens and decode at batch 1, the median of the rounds for both and their
-ratio (above 1: Galley is faster). Absolute numbers only help to see that the machine was quiet.
+Keep both files of a model in memory while this runs: they are read again at every start.
+
+Prints, for prefill of 512 tokens and decode at batch 1, the median of the rounds for both, and the
+median of their ratios round by round (above 1: Galley is faster): what else the machine does changes
+from minute to minute, and a round measures both within one. Absolute numbers only help to see that
+the machine was quiet.
 """
 import argparse
 import json
@@ -24,17 +28,17 @@ NAMES = ("qwen2-1.5b", "v2-lite-small")
 def peer(args, name):
     """-> (prefill tokens/s, decode tokens/s)"""
     out = subprocess.run(
-        [args.llama_bench, "-m", args.models / f"{name}.gguf", "-t", str(args.threads), "-r", "1",
+        [args.llama_bench, "-m", args.models / f"{name}.gguf", "-t", str(args.threads), "-r", "2",
          "-p", str(args.prompt), "-n", str(args.decode), "-o", "json"],
         check=True, capture_output=True, text=True, timeout=900).stdout
     rows = json.loads(out)
-    prefill = next(r["avg_ts"] for r in rows if r["n_prompt"] > 0 and r["n_gen"] == 0)
-    decode = next(r["avg_ts"] for r in rows if r["n_gen"] > 0)
+    prefill = next(max(r["samples_ts"]) for r in rows if r["n_prompt"] > 0 and r["n_gen"] == 0)
+    decode = next(max(r["samples_ts"]) for r in rows if r["n_gen"] > 0)
     return prefill, decode
 
 
 def galley(args, name):
-    # --repeat 2 keeps the better one: the first is the warm-up that llama-bench does by itself.
+    # --repeat 2 keeps the better one, as peer() does.
     def run(input_len, output_len):
         out = subprocess.run(
             [args.galley, "bench", "offline", "--model", args.models / name, "--threads",
@@ -67,8 +71,10 @@ def main():
         for what, i in (("prefill", 0), ("decode", 1)):
             mine = statistics.median(row[i] for row in ours)
             other = statistics.median(row[i] for row in theirs)
+            ratios = [o[i] / t[i] for o, t in zip(ours, theirs)]
             print(f"{name:14} {what:8} galley {mine:9.2f} tokens/s   llama.cpp {other:9.2f}   "
-                  f"ratio {mine / other:.2f}", flush=True)
+                  f"ratio {statistics.median(ratios):.2f}   by round "
+                  + " ".join(f"{ratio:.2f}" for ratio in ratios), flush=True)
 
 
 if __name__ == "__main__":

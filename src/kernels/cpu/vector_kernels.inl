@@ -373,7 +373,8 @@ void multiply_block(const BlockArgs& b) {
     TileArgs a;
     a.count = b.k_count;
     a.first = b.k_begin == 0;
-    a.prefetch = kTileRows * b.weight_stride;
+    // The first tokens bring the rows into L2; from there the hardware fetches well enough.
+    a.prefetch = t == 0 ? kTileRows * b.weight_stride : 0;
     for (int64_t i = 0; i < tokens; ++i) {
       const int64_t row = g.x_rows != nullptr ? g.x_rows[t + i] : t + i;
       a.tokens[i] = x + (row * g.x.ld + b.k_begin) * Step::kTokenSize;

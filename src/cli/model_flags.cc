@@ -29,20 +29,17 @@ Status refused_config(const std::string& why) {
 }
 
 void refuse_foreign(Settings* settings) {
-  const std::string one = "this version computes on one CPU in one process; leave the flag out";
+  const std::string one = "this version computes on one device in one process; leave the flag out";
   for (const char* flag : {"tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size",
                            "enable-expert-parallel", "distributed-executor-backend"}) {
     settings->refuse(flag, one);
   }
-  settings->refuse("gpu-memory-utilization",
-                   "has no meaning on a CPU; --memory-limit says how much memory may be used");
   settings->refuse("swap-space", "there is no swap: preempted requests are computed again");
-  settings->refuse("cpu-offload-gb", "has no meaning on a CPU; weights are mapped from the files");
+  settings->refuse("cpu-offload-gb", "weights are on one device; leave the flag out");
   settings->refuse("trust-remote-code", "Galley never runs code from a model folder");
   settings->refuse("quantization", "the checkpoint itself says how it is quantised");
-  settings->refuse("enforce-eager", "has no meaning on a CPU: there are no CUDA graphs to avoid");
+  settings->refuse("enforce-eager", "there are no CUDA graphs to avoid");
   settings->refuse("block-size", "blocks hold 64 tokens, always");
-  settings->refuse("device", "this build computes on the CPU");
   settings->refuse("tokenizer", "the tokenizer is read from the model folder");
   settings->refuse("enable-chunked-prefill", "long prompts are always computed in chunks");
 }
@@ -79,8 +76,15 @@ void declare_computing(ModelFlags* flags, Settings* settings) {
   settings->heading("Computing");
   settings->add_switch({"enable-prefix-caching", "", "reuse the cache of equal beginnings"},
                        &flags->prefix_caching);
-  settings->add_switch({"batch-invariant", "", "answers do not depend on their neighbours"},
-                       &flags->batch_invariant);
+  settings->add_switch(
+      {"batch-invariant", "", "answers do not depend on their neighbours (CPU: on)"},
+      &flags->batch_invariant);
+  settings->add_choice({"device", "NAME", "auto (a GPU where there is one), cpu or cuda"},
+                       {"auto", "cpu", "cuda"}, &flags->device);
+  settings->add({"gpu-memory-utilization", "SHARE", "of the device's memory that may be used"},
+                {.min = 0.01, .max = 1.0}, &flags->gpu_memory_utilization);
+  settings->add({"cuda-libraries", "FOLDER", "where cuBLASLt 13 is; empty: the usual places"},
+                &flags->cuda_libraries);
   settings->add({"threads", "N", "0: one for each core this process may use"},
                 {.min = 0, .max = 1024}, &flags->threads);
   settings->add_choice({"isa", "NAME", "auto, portable, avx2, avx512 or amx"},
@@ -109,8 +113,12 @@ Result<engine::LoadOptions> resolve(const ModelFlags& flags) {
   for (const IsaName& known : kIsaNames) {
     if (known.name == flags.isa) out.cpu.isa = known.isa;
   }
+  GALLEY_ASSIGN_OR_RETURN(out.device, engine::parse_device(flags.device));
+  out.cuda.libraries = flags.cuda_libraries;
+  out.cuda.batch_invariant = flags.batch_invariant.value_or(false);
+  out.memory_share = flags.gpu_memory_utilization;
   out.cpu.threads = static_cast<int32_t>(flags.threads);
-  out.cpu.batch_invariant = flags.batch_invariant;
+  out.cpu.batch_invariant = flags.batch_invariant.value_or(true);
   return out;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -26,8 +27,11 @@ struct ModelFlags {
   int64_t num_blocks = 0;
   int64_t memory_limit_bytes = 0;
   bool prefix_caching = true;
-  bool batch_invariant = true;
-  std::string speculative_config;  // JSON; empty: MTP where the model has it
+  std::optional<bool> batch_invariant;  // empty: on a CPU yes, on a GPU no
+  std::string speculative_config;       // JSON; empty: MTP where the model has it
+  std::string device = "auto";
+  std::string cuda_libraries;
+  double gpu_memory_utilization = 0.9;
   std::string isa = "auto";
   int64_t threads = 0;
 };

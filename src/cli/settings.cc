@@ -225,6 +225,17 @@ Settings::Setting& Settings::add_switch(Text text, bool* target) {
   return setting;
 }
 
+Settings::Setting& Settings::add_switch(Text text, std::optional<bool>* target) {
+  Setting& setting = declare(std::move(text), Setting::Kind::kSwitch);
+  setting.assign = [target](const std::vector<std::string>& values) -> Status {
+    if (values.empty()) return Status(Code::kInvalid, "needs true or false");
+    GALLEY_ASSIGN_OR_RETURN(*target, parse_switch(values.back()));
+    return Status();
+  };
+  setting.show = [target] { return !target->has_value() ? "auto" : **target ? "true" : "false"; };
+  return setting;
+}
+
 Settings::Setting& Settings::add_choice(Text text, std::vector<std::string> choices,
                                         std::string* target) {
   Setting& setting = declare(std::move(text), Setting::Kind::kValue);

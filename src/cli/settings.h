@@ -81,6 +81,7 @@ class Settings {
   Setting& add_size(Text text, int64_t* target);
   // --flag and --no-flag.
   Setting& add_switch(Text text, bool* target);
+  Setting& add_switch(Text text, std::optional<bool>* target);  // empty: not given
   Setting& add_choice(Text text, std::vector<std::string> choices, std::string* target);
   // A JSON object on the command line, JSON or a YAML mapping in the file; kept as JSON text.
   Setting& add_json(Text text, std::string* target);

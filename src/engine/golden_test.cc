@@ -10,6 +10,7 @@
 
 #include "base/testing/compare.h"
 #include "engine/load_model.h"
+#include "engine/testing/test_device.h"
 #include "engine/testing/tiny_models.h"
 
 namespace galley::engine {
@@ -76,8 +77,10 @@ TEST_P(GoldenTest, BFloat16StaysWithinItsMeasuredBound) {
   const double percentile = differences[differences.size() * 99 / 100];
   std::printf("%s: bfloat16 mean %.4f, 99th percentile %.4f, worst %.4f\n", GetParam().name, mean,
               percentile, differences.back());
-  EXPECT_LE(mean, GetParam().mean_max);
-  EXPECT_LE(percentile, GetParam().percentile_max);
+  // A GPU keeps the activations between the operations in bf16 too.
+  const double share = testing::on_cuda() ? 1.5 : 1.0;
+  EXPECT_LE(mean, share * GetParam().mean_max);
+  EXPECT_LE(percentile, share * GetParam().percentile_max);
 }
 
 // Through the door that serve uses. A greedy token may differ from the reference only where its two
@@ -91,6 +94,8 @@ TEST_P(GoldenTest, GreedyTokensAreTheReferences) {
   options.max_num_seqs = 4;
   options.cpu.threads = 1;
   options.cpu.pin_threads = false;
+  options.device = testing::test_device();
+  options.cuda.batch_invariant = true;
   auto loaded = load_model_runner(options, nullptr);
   ASSERT_TRUE(loaded.ok()) << loaded.message();
   const std::vector<int32_t> prompt(golden.ids.begin(), golden.ids.begin() + golden.prompt_len);

@@ -16,8 +16,6 @@ namespace {
 using kernels::CacheFormat;
 using kernels::Precision;
 
-constexpr double kMemoryShare = 0.9;  // of the machine's, for the process; vLLM's default too
-
 Status unknown_value(const char* flag, const std::string& text, const char* known) {
   return Status(Code::kInvalid, std::string(flag) + " is \"" + text.substr(0, 80) +
                                     "\", which is not supported (known: " + known + ")");
@@ -35,7 +33,7 @@ std::optional<int64_t> system_number(const std::string& path, const std::string&
 }
 
 // What the process may use: what is available now, or the control group's limit if that is lower.
-int64_t machine_memory_bytes() {
+int64_t machine_memory_bytes(double share) {
   int64_t bytes = std::numeric_limits<int64_t>::max();
   if (const auto kib = system_number("/proc/meminfo", "MemAvailable:")) bytes = *kib * 1024;
   for (const char* limit :
@@ -43,7 +41,25 @@ int64_t machine_memory_bytes() {
     if (const auto number = system_number(limit, "")) bytes = std::min(bytes, *number);
   }
   if (bytes == std::numeric_limits<int64_t>::max()) return 0;
-  return static_cast<int64_t>(static_cast<double>(bytes) * kMemoryShare);
+  return static_cast<int64_t>(static_cast<double>(bytes) * share);
+}
+
+// Where the model will be computed. kAuto becomes a device that is there.
+Result<DeviceChoice> choose_device(const LoadOptions& options) {
+  if (options.device == DeviceChoice::kCpu) return DeviceChoice::kCpu;
+  const Result<kernels::CudaMemory> memory = kernels::cuda_memory(options.cuda);
+  if (memory.ok()) return DeviceChoice::kCuda;
+  if (options.device == DeviceChoice::kCuda) return memory.status();
+  return DeviceChoice::kCpu;
+}
+
+// vLLM's rule: a share of the device's whole memory, less what others hold.
+Result<int64_t> device_memory_bytes(const LoadOptions& options, DeviceChoice device) {
+  if (device == DeviceChoice::kCpu) return machine_memory_bytes(options.memory_share);
+  GALLEY_ASSIGN_OR_RETURN(const kernels::CudaMemory memory, kernels::cuda_memory(options.cuda));
+  const auto share =
+      static_cast<int64_t>(static_cast<double>(memory.total_bytes) * options.memory_share);
+  return std::min(share, memory.free_bytes);
 }
 
 bool uses_float32(const LoadOptions& options, const model::ModelConfig& config) {
@@ -95,7 +111,11 @@ Result<PlannedModel> plan_with(const LoadOptions& options, model::FolderConfig c
   limits.max_num_batched_tokens = options.max_num_batched_tokens;
   limits.num_blocks = options.num_blocks;
   limits.drafts_max = options.num_speculative_tokens < 0 ? 1 : options.num_speculative_tokens;
-  limits.memory_bytes = options.memory_bytes > 0 ? options.memory_bytes : machine_memory_bytes();
+  GALLEY_ASSIGN_OR_RETURN(const DeviceChoice device, choose_device(options));
+  limits.memory_bytes = options.memory_bytes;
+  if (limits.memory_bytes == 0) {
+    GALLEY_ASSIGN_OR_RETURN(limits.memory_bytes, device_memory_bytes(options, device));
+  }
   limits.cache_format = cache_format(options, uses_float32(options, planned.config));
   GALLEY_ASSIGN_OR_RETURN(planned.plan, model::plan_memory(planned.config, limits, tensors));
   if (options.num_speculative_tokens > 0 && planned.plan.num_mtp_layers == 0) {
@@ -138,6 +158,21 @@ Status does_not_fit(const model::MemoryPlan& plan) {
   return Status(Code::kTooLarge, message);
 }
 
+Result<std::unique_ptr<kernels::Ops>> make_ops(const LoadOptions& options,
+                                               const model::ModelConfig& config) {
+  const Precision precision =
+      uses_float32(options, config) ? Precision::kFloat32 : Precision::kBFloat16;
+  GALLEY_ASSIGN_OR_RETURN(const DeviceChoice device, choose_device(options));
+  if (device == DeviceChoice::kCuda) {
+    kernels::CudaOptions cuda = options.cuda;
+    cuda.precision = precision;
+    return kernels::make_cuda_ops(cuda);
+  }
+  kernels::CpuOptions cpu = options.cpu;
+  cpu.precision = precision;
+  return kernels::make_cpu_ops(cpu);
+}
+
 }  // namespace
 
 Result<DTypeChoice> parse_dtype(const std::string& text) {
@@ -153,6 +188,13 @@ Result<CacheChoice> parse_cache_dtype(const std::string& text) {
   if (text == "bfloat16") return CacheChoice::kBFloat16;
   if (text == "fp8" || text == "fp8_e4m3") return CacheChoice::kFp8;
   return unknown_value("--kv-cache-dtype", text, "auto, float32, bfloat16, fp8");
+}
+
+Result<DeviceChoice> parse_device(const std::string& text) {
+  if (text == "auto") return DeviceChoice::kAuto;
+  if (text == "cpu") return DeviceChoice::kCpu;
+  if (text == "cuda") return DeviceChoice::kCuda;
+  return unknown_value("--device", text, "auto, cpu, cuda");
 }
 
 Result<LoadFormat> parse_load_format(const std::string& text) {
@@ -182,11 +224,11 @@ Result<LoadedModel> load_model_runner(const LoadOptions& options, const Progress
   loaded.plan = std::move(planned.plan);
   loaded.weights = std::make_shared<Source>(source);
 
-  kernels::CpuOptions cpu = options.cpu;
-  cpu.precision = uses_float32(options, loaded.config) ? Precision::kFloat32 : Precision::kBFloat16;
-  GALLEY_ASSIGN_OR_RETURN(loaded.ops, kernels::make_cpu_ops(cpu));
+  GALLEY_ASSIGN_OR_RETURN(loaded.ops, make_ops(options, loaded.config));
   if (options.time_operations) {
-    auto timed = std::make_unique<kernels::TimedOps>(std::move(loaded.ops), false);
+    GALLEY_ASSIGN_OR_RETURN(const DeviceChoice device, choose_device(options));
+    auto timed =
+        std::make_unique<kernels::TimedOps>(std::move(loaded.ops), device == DeviceChoice::kCuda);
     loaded.timed = timed.get();
     loaded.ops = std::move(timed);
   }

@@ -19,11 +19,13 @@ namespace galley::engine {
 
 enum class DTypeChoice : uint8_t { kAuto, kFloat32, kBFloat16 };
 enum class CacheChoice : uint8_t { kAuto, kFloat32, kBFloat16, kFp8 };
+enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };
 enum class LoadFormat : uint8_t { kSafetensors, kDummy };
 
 // The flags' spellings. Errors  kInvalid  names the value and the choices
 Result<DTypeChoice> parse_dtype(const std::string& text);        // auto, float32, bfloat16
 Result<CacheChoice> parse_cache_dtype(const std::string& text);  // auto, float32, bfloat16, fp8
+Result<DeviceChoice> parse_device(const std::string& text);      // auto, cpu, cuda
 Result<LoadFormat> parse_load_format(const std::string& text);   // auto, safetensors, dummy
 
 struct LoadOptions {
@@ -31,13 +33,16 @@ struct LoadOptions {
   DTypeChoice dtype = DTypeChoice::kAuto;  // auto: float32 for float32 weights, else bfloat16
   CacheChoice cache = CacheChoice::kAuto;  // auto: as the dtype
   LoadFormat format = LoadFormat::kSafetensors;
-  int32_t max_model_len = 0;  // 0: the model's, or what the memory holds
+  DeviceChoice device = DeviceChoice::kCpu;  // auto: a GPU where there is one that is supported
+  int32_t max_model_len = 0;                 // 0: the model's, or what the memory holds
   int32_t max_num_seqs = 64;
   int32_t max_num_batched_tokens = 0;   // 0: 2048
   int32_t num_blocks = 0;               // 0: from the memory
-  int64_t memory_bytes = 0;             // 0: this machine's (or control group's) memory, times 0.9
+  int64_t memory_bytes = 0;             // 0: the share below of what the device has free
+  double memory_share = 0.9;            // --gpu-memory-utilization; of the machine's on the CPU
   int32_t num_speculative_tokens = -1;  // -1: 1 where the model has an MTP layer; 0: off
-  kernels::CpuOptions cpu;              // `precision` is set from dtype
+  kernels::CpuOptions cpu;              // `precision` is set from dtype, here and below
+  kernels::CudaOptions cuda;
   bool time_operations = false;         // LoadedModel::timed is then set
 };
 

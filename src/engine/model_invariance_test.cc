@@ -16,6 +16,7 @@
 
 #include "engine/engine.h"
 #include "engine/load_model.h"
+#include "engine/testing/test_device.h"
 
 namespace galley::engine {
 namespace {
@@ -34,6 +35,8 @@ Result<LoadedModel> load(int32_t threads, int32_t drafts) {
   options.num_speculative_tokens = drafts;
   options.cpu.threads = threads;
   options.cpu.pin_threads = false;
+  options.device = testing::test_device();
+  options.cuda.batch_invariant = true;
   return load_model_runner(options, nullptr);
 }
 

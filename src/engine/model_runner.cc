@@ -115,6 +115,7 @@ std::span<const StepResult> ModelRunner::execute(std::span<const StepItem> plan)
       result.status =
           Status(Code::kInvalid, "no token may be sampled: logit_bias and min_tokens ban them all");
     }
+    if (const Status device = ops_->status(); !device.ok()) result.status = device;
   }
   return results_;
 }

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "engine/testing/test_device.h"
 #include "engine/testing/tiny_models.h"
 
 namespace galley::engine {
@@ -93,6 +94,8 @@ void run_config(uint32_t seed) {
   options.max_num_batched_tokens = random.pick(8, 64);
   options.cpu.threads = 1;
   options.cpu.pin_threads = false;
+  options.device = testing::test_device();
+  options.cuda.batch_invariant = true;
   auto model = load_model_runner(options, nullptr);
   ASSERT_TRUE(model.ok()) << model.message();
   std::vector<int32_t> prompt;

@@ -18,7 +18,8 @@
 //   Memory     the caller owns every buffer and takes it from allocate(); nothing is allocated
 //              after reserve(), and only the operations that say so synchronise
 //   Empty      T = 0 is legal and does nothing
-//   Errors     none at run time: sizes that do not match are a bug of the caller (GALLEY_CHECK)
+//   Errors     sizes that do not match are a bug of the caller (GALLEY_CHECK); a device that fails
+//              says so in status(), and results after that mean nothing
 //   Invariance with batch_invariant(), each token's outputs are bit-identical whatever other tokens
 //              are in the call, however a sequence is cut into calls, and for any number of
 //              threads. An operation that cannot promise that says so below.
@@ -138,6 +139,8 @@ class Ops {
   virtual DType activation_dtype() const = 0;
   virtual Precision precision() const = 0;
   virtual bool batch_invariant() const = 0;
+  // The first error of the device; it stays. The CPU has none.
+  virtual Status status() const { return {}; }
 
   // --- memory -------------------------------------------------------------------------------
 
@@ -240,5 +243,24 @@ struct CpuOptions {
 // The CPU backend.
 // Errors  kUnavailable  `isa` is not available on this machine, with what is
 Result<std::unique_ptr<Ops>> make_cpu_ops(const CpuOptions& options);
+
+struct CudaOptions {
+  int32_t device = 0;
+  Precision precision = Precision::kBFloat16;
+  bool batch_invariant = false;  // costs speed: docs/benchmarks.md
+  bool synchronous = false;      // every operation waits: names the one that failed
+  std::string libraries = {};    // folder of cuBLASLt; empty: the usual places
+};
+
+struct CudaMemory {
+  int64_t free_bytes = 0;
+  int64_t total_bytes = 0;
+};
+// Of the device that make_cuda_ops would take. Errors  as make_cuda_ops
+Result<CudaMemory> cuda_memory(const CudaOptions& options);
+
+// The CUDA backend: compute capability 9.0.
+// Errors  kUnavailable  built without CUDA, no such device, or CUDA's libraries are not found
+Result<std::unique_ptr<Ops>> make_cuda_ops(const CudaOptions& options);
 
 }  // namespace galley::kernels

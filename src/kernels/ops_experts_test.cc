@@ -130,8 +130,8 @@ TEST_P(ExpertOps, BiasChoosesAndDoesNotWeigh) {
                          .routed_scale = 1.0f};
   Dense logits(1, 4);
   logits.values = {0.0f, 0.0f, 3.0f, 3.0f};
-  const float bias[] = {10.0f, 0.0f, 0.0f, 0.0f};
-  const Routed routed = route(*ops, shape, logits, bias);
+  const std::vector<float> bias = {10.0f, 0.0f, 0.0f, 0.0f};
+  const Routed routed = route(*ops, shape, logits, bias.data());
   EXPECT_EQ(routed.experts, (std::vector<int32_t>{0, 2}));
   const float three = 1.0f / (1.0f + std::exp(-3.0f));
   EXPECT_NEAR(routed.weights[0], 0.5f / (0.5f + three), 1e-6);

@@ -28,13 +28,13 @@ constexpr int64_t kTokens = 64;
 
 // Runs `op` on all tokens at once, then on pieces of every size that matters with 1 to 3 threads.
 template <typename Op>
-void check_pieces(const cpu::Implementation& one, Precision precision, const Dense& x,
-                  int64_t out_cols, const Op& op) {
-  auto ops = make_ops(one, precision, 2);
+void check_pieces(const Backend& one, Precision precision, const Dense& x, int64_t out_cols,
+                  const Op& op) {
+  auto ops = make_ops(one, precision, 2, kTestLimits, true);
   Dense input = x, whole(x.rows, out_cols);
   op(*ops, 0, input, whole);
   for (const int32_t threads : {1, 2, 3}) {
-    auto other = make_ops(one, precision, threads);
+    auto other = make_ops(one, precision, threads, kTestLimits, true);
     for (const int64_t piece : {1, 2, 5, 6, 7, 9, 31}) {
       for (int64_t begin = 0; begin < x.rows; begin += piece) {
         const int64_t end = std::min(x.rows, begin + piece);
@@ -111,14 +111,14 @@ TEST_P(Invariance, NormsAndExperts) {
 // `attend(ops, step, queries)` gives the outputs of a step; the outputs of all positions at once
 // are compared with those of the same positions in steps of other sizes, among other sequences.
 template <typename Attend>
-void check_steps(const cpu::Implementation& one, const PagedCache& cache, const Dense& queries,
+void check_steps(const Backend& one, const PagedCache& cache, const Dense& queries,
                  const Attend& attend) {
   const auto whole = whole_step(cache);
-  auto ops = make_ops(one, Precision::kBFloat16, 2);
+  auto ops = make_ops(one, Precision::kBFloat16, 2, kTestLimits, true);
   const Dense expected = attend(*ops, *whole, queries);
   const auto sequences = static_cast<int32_t>(cache.contexts.size());
   for (const int32_t threads : {1, 3}) {
-    auto other = make_ops(one, Precision::kBFloat16, threads);
+    auto other = make_ops(one, Precision::kBFloat16, threads, kTestLimits, true);
     for (const int32_t piece : {1, 2, 17, 100}) {
       for (const bool together : {false, true}) {
         // Round by round, the next piece of each sequence: alone, or all in one step.

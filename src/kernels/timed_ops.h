@@ -52,6 +52,7 @@ class TimedOps final : public Ops {
   DType activation_dtype() const override { return inner_->activation_dtype(); }
   Precision precision() const override { return inner_->precision(); }
   bool batch_invariant() const override { return inner_->batch_invariant(); }
+  Status status() const override { return inner_->status(); }
 
   void* allocate(size_t bytes) override { return inner_->allocate(bytes); }
   const void* place(const void* host, size_t bytes) override { return inner_->place(host, bytes); }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/step_arrays.h"
+#include "engine/testing/test_device.h"
 #include "kernels/ops.h"
 #include "model/activations.h"
 #include "model/checkpoint.h"
@@ -91,7 +92,8 @@ class DrivenModel {
     for (size_t begin = 0; begin < ids.size(); begin += static_cast<size_t>(chunk)) {
       const size_t count = std::min(ids.size() - begin, static_cast<size_t>(chunk));
       const Matrix hidden = model_->forward(step(ids, begin, count), caches_);
-      hidden_.insert(hidden_.end(), hidden.row<float>(0), hidden.row<float>(hidden.rows));
+      const std::vector<float> values = read(hidden);
+      hidden_.insert(hidden_.end(), values.begin(), values.end());
       const Matrix out = model::first_rows(logits_, hidden.rows);
       model_->logits(hidden, out);
       append_logprobs(out, &all);
@@ -106,8 +108,9 @@ class DrivenModel {
     for (size_t begin = 0; begin < next.size(); begin += static_cast<size_t>(chunk)) {
       const size_t count = std::min(next.size() - begin, static_cast<size_t>(chunk));
       const Matrix input = model::first_rows(mtp_input_, static_cast<int64_t>(count));
-      std::memcpy(input.data, hidden_.data() + begin * static_cast<size_t>(input.cols),
-                  count * static_cast<size_t>(input.cols) * sizeof(float));
+      write(std::span(hidden_).subspan(begin * static_cast<size_t>(input.cols),
+                                       count * static_cast<size_t>(input.cols)),
+            input);
       const Matrix drafted = model_->draft(0, step(next, begin, count), input, mtp_cache_);
       const Matrix out = model::first_rows(logits_, drafted.rows);
       model_->draft_logits(0, drafted, out);
@@ -127,10 +130,12 @@ class DrivenModel {
 
   Status build(const model::ModelConfig& config, const DriveOptions& options) {
     config_ = config;
-    GALLEY_ASSIGN_OR_RETURN(ops_, kernels::make_cpu_ops({.isa = options.isa,
-                                                         .threads = options.threads,
-                                                         .pin_threads = false,
-                                                         .precision = options.precision}));
+    GALLEY_ASSIGN_OR_RETURN(ops_, on_cuda()
+                                      ? kernels::make_cuda_ops({.precision = options.precision})
+                                      : kernels::make_cpu_ops({.isa = options.isa,
+                                                               .threads = options.threads,
+                                                               .pin_threads = false,
+                                                               .precision = options.precision}));
     GALLEY_RETURN_IF_ERROR(ops_->reserve({.tokens_max = options.tokens_max,
                                           .sequences_max = 1,
                                           .context_max = kPositions,
@@ -154,7 +159,7 @@ class DrivenModel {
     mtp_cache_ = new_cache(options.cache_format);
     model::MatrixPool pool(ops_.get());
     logits_ = pool.take(options.tokens_max, config.vocab_size, DType::kF32);
-    mtp_input_ = pool.take(options.tokens_max, config.hidden_size, DType::kF32);
+    mtp_input_ = pool.take(options.tokens_max, config.hidden_size, ops_->activation_dtype());
     for (int32_t i = 0; i < kBlocks; ++i) blocks_.push_back(kBlocks - 1 - i);
     return {};
   }
@@ -176,9 +181,32 @@ class DrivenModel {
     return arrays_->build({&part_, 1}, std::span(ids).subspan(begin, count));
   }
 
-  static void append_logprobs(const Matrix& logits, std::vector<float>* all) {
+  // A packed matrix of the backend, and into one.
+  std::vector<float> read(const Matrix& matrix) {
+    std::vector<float> values(static_cast<size_t>(matrix.rows * matrix.cols));
+    if (matrix.dtype == DType::kF32) {
+      ops_->download(values.data(), matrix.data, values.size() * sizeof(float));
+      return values;
+    }
+    std::vector<uint16_t> bits(values.size());
+    ops_->download(bits.data(), matrix.data, bits.size() * sizeof(uint16_t));
+    for (size_t i = 0; i < bits.size(); ++i) values[i] = bf16_to_f32(bits[i]);
+    return values;
+  }
+  void write(std::span<const float> values, const Matrix& matrix) {
+    if (matrix.dtype == DType::kF32) {
+      ops_->upload(matrix.data, values.data(), values.size_bytes());
+      return;
+    }
+    std::vector<uint16_t> bits;
+    for (const float value : values) bits.push_back(f32_to_bf16(value));
+    ops_->upload(matrix.data, bits.data(), bits.size() * sizeof(uint16_t));
+  }
+
+  void append_logprobs(const Matrix& logits, std::vector<float>* all) {
+    const std::vector<float> values = read(logits);
     for (int64_t r = 0; r < logits.rows; ++r) {
-      const float* const row = logits.row<float>(r);
+      const float* const row = values.data() + r * logits.cols;
       double best = row[0], sum = 0.0;
       for (int64_t i = 0; i < logits.cols; ++i) best = std::max(best, double{row[i]});
       for (int64_t i = 0; i < logits.cols; ++i) sum += std::exp(row[i] - best);

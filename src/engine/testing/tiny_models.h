@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/load_model.h"
+#include "engine/testing/test_device.h"
 #include "model/testing/folder.h"
 
 namespace galley::engine::testing {
@@ -62,6 +63,8 @@ inline Result<LoadedModel> load_tiny(const TinyOptions& tiny) {
   options.num_speculative_tokens = tiny.drafts;
   options.cpu.threads = tiny.threads;
   options.cpu.pin_threads = false;
+  options.device = testing::test_device();
+  options.cuda.batch_invariant = true;
   return load_model_runner(options, nullptr);
 }
 

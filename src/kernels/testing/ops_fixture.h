@@ -1,5 +1,9 @@
-// What the tests of Ops share: every CPU implementation as a test parameter, random data whose
-// exact values are known, and independent references in double that follow ops.h word by word.
+// What the tests of Ops share: every implementation as a test parameter, random data whose exact
+// values are known, and independent references in double that follow ops.h word by word.
+//
+// The tests hand host pointers to the operations. On a GPU that works because the heap of the test
+// programs is memory that the device can address (testing/device_heap.cc) and every operation
+// waits.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -64,11 +68,14 @@ inline Dense random_dense(Random& random, int64_t rows, int64_t cols, float scal
   return d;
 }
 
-// A weight that owns its bytes, at an odd address as a mapped checkpoint may have it, with nothing
-// readable promised after the last row.
+// Where weights begin in their memory: at an odd address as in a mapped checkpoint for the CPU; on
+// a device place() aligns them.
+inline size_t weight_offset = 1;
+
+// A weight that owns its bytes, with nothing readable promised after the last row.
 struct OwnedWeight {
   Weight weight() const {
-    return {.data = bytes.data() + 1,
+    return {.data = bytes.data() + weight_offset,
             .scales = scales.empty() ? nullptr : scales.data(),
             .dtype = dtype,
             .rows = rows,
@@ -88,7 +95,7 @@ inline OwnedWeight random_weight(Random& random, DType dtype, int64_t rows, int6
   OwnedWeight w{
       .dtype = dtype, .rows = rows, .cols = cols, .bytes = {}, .scales = {}, .values = {}};
   const size_t size = size_of(dtype);
-  w.bytes.resize(static_cast<size_t>(rows * cols) * size + 1);
+  w.bytes.resize(static_cast<size_t>(rows * cols) * size + weight_offset);
   w.values.resize(static_cast<size_t>(rows * cols));
   const int64_t blocks = (cols + kScaleBlock - 1) / kScaleBlock;
   if (dtype == DType::kF8E4M3) {
@@ -96,7 +103,7 @@ inline OwnedWeight random_weight(Random& random, DType dtype, int64_t rows, int6
       w.scales.push_back(scale / 64.0f * (0.5f + 0.1f * static_cast<float>(random.below(10))));
   }
   for (int64_t i = 0; i < rows * cols; ++i) {
-    std::byte* to = w.bytes.data() + 1 + static_cast<size_t>(i) * size;
+    std::byte* to = w.bytes.data() + weight_offset + static_cast<size_t>(i) * size;
     float& value = w.values[static_cast<size_t>(i)];
     const float draw = random.normal();
     if (dtype == DType::kF32) {
@@ -189,37 +196,76 @@ constexpr StepLimits kTestLimits{.tokens_max = 600,
                                  .num_heads = 128,
                                  .latent_dim = 512};
 
-inline std::unique_ptr<Ops> make_ops(const cpu::Implementation& one, Precision precision,
-                                     int32_t threads = 2, StepLimits limits = kTestLimits) {
-  const CpuOptions options{
-      .isa = one.isa, .threads = threads, .pin_threads = false, .precision = precision};
-  auto ops = std::make_unique<cpu::CpuOps>(options, *one.primitives);
+// One implementation: of the CPU, or (null) the CUDA backend.
+struct Backend {
+  std::string name;
+  const cpu::Implementation* cpu;
+};
+
+inline const std::vector<Backend>& backends() {
+  static const std::vector<Backend> all = [] {
+    std::vector<Backend> list;
+    for (const cpu::Implementation& one : cpu::implementations())
+      list.push_back({std::string(one.name), &one});
+    list.push_back({"cuda", nullptr});
+    return list;
+  }();
+  return all;
+}
+
+inline std::unique_ptr<Ops> make_ops(const Backend& one, Precision precision, int32_t threads = 2,
+                                     StepLimits limits = kTestLimits,
+                                     bool batch_invariant = false) {
+  std::unique_ptr<Ops> ops;
+  if (one.cpu == nullptr) {
+    limits.width_max = std::min(limits.width_max, 20000);  // scratch of a device grows with it
+    auto made = make_cuda_ops(
+        {.precision = precision, .batch_invariant = batch_invariant, .synchronous = true});
+    EXPECT_TRUE(made.ok()) << made.message();
+    ops = std::move(made.value());
+  } else {
+    const CpuOptions options{
+        .isa = one.cpu->isa, .threads = threads, .pin_threads = false, .precision = precision};
+    ops = std::make_unique<cpu::CpuOps>(options, *one.cpu->primitives);
+  }
   const Status status = ops->reserve(limits);
   EXPECT_TRUE(status.ok()) << status.message();
   return ops;
 }
 
-// Runs each test on every implementation that was compiled. One that this machine does not have is
-// reported as skipped, with the reason; it does not count as passed.
+// Why an implementation cannot run here; empty when it can.
+inline std::string missing(const Backend& one) {
+  if (one.cpu != nullptr) return one.cpu->missing;
+  static const std::string why = [] {
+    const auto ops = make_cuda_ops({});
+    return ops.ok() ? std::string() : "skipped, no GPU: " + ops.message();
+  }();
+  return why;
+}
+
+// Runs each test on every implementation. One that this machine does not have is reported as
+// skipped, with the reason; it does not count as passed.
 class OpsTest : public ::testing::TestWithParam<size_t> {
  protected:
   void SetUp() override {
-    if (implementation().primitives == nullptr)
+    if (!missing(implementation()).empty())
       GTEST_SKIP() << implementation().name << ": not available here, needs "
-                   << implementation().missing;
+                   << missing(implementation());
+    weight_offset = is_cuda() ? 0 : 1;
   }
-  const cpu::Implementation& implementation() const { return cpu::implementations()[GetParam()]; }
+  const Backend& implementation() const { return backends()[GetParam()]; }
+  bool is_cuda() const { return implementation().cpu == nullptr; }
   std::unique_ptr<Ops> make(Precision precision, int32_t threads = 2) const {
     return make_ops(implementation(), precision, threads);
   }
 };
 
 inline std::string implementation_name(const ::testing::TestParamInfo<size_t>& info) {
-  return std::string(cpu::implementations()[info.param].name);
+  return backends()[info.param].name;
 }
 
-#define GALLEY_ON_EVERY_IMPLEMENTATION(suite)                                                      \
-  INSTANTIATE_TEST_SUITE_P(Cpu, suite, ::testing::Range(size_t{0}, cpu::implementations().size()), \
+#define GALLEY_ON_EVERY_IMPLEMENTATION(suite)                                         \
+  INSTANTIATE_TEST_SUITE_P(On, suite, ::testing::Range(size_t{0}, backends().size()), \
                            implementation_name)
 
 inline std::string label(DType dtype, Precision precision) {

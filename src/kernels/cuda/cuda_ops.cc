@@ -1,0 +1,171 @@
+// The device, its memory, and what every operation needs.
+#include "kernels/cuda/cuda_ops.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace galley::kernels::cuda {
+namespace {
+
+constexpr size_t kStagingBytes = size_t{64} << 20;  // arrays of steps the device is behind with
+
+std::string text_of(cudaError_t error) {
+  return std::string(cudaGetErrorName(error)) + " (" + cudaGetErrorString(error) + ")";
+}
+
+Status find_device(int device, cudaDeviceProp* properties) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0) {
+    return Status(Code::kUnavailable,
+                  "no CUDA device: " + (error != cudaSuccess ? text_of(error) : "none is visible") +
+                      "; use --device cpu, or check the driver with nvidia-smi");
+  }
+  if (device < 0 || device >= count) {
+    return Status(Code::kUnavailable, "CUDA device " + std::to_string(device) +
+                                          " does not exist: there are " + std::to_string(count));
+  }
+  if (const cudaError_t e = cudaGetDeviceProperties(properties, device); e != cudaSuccess)
+    return Status(Code::kUnavailable, "the CUDA device cannot be read: " + text_of(e));
+  if (properties->major != 9 || properties->minor != 0) {
+    return Status(Code::kUnavailable,
+                  std::string(properties->name) + " has compute capability " +
+                      std::to_string(properties->major) + "." + std::to_string(properties->minor) +
+                      "; the CUDA backend needs 9.0 (Hopper: H100, H200, GH200). Use --device cpu");
+  }
+  return {};
+}
+
+}  // namespace
+
+CudaOps::CudaOps(const CudaOptions& options)
+    : precision_(options.precision),
+      batch_invariant_(options.batch_invariant),
+      synchronous_(options.synchronous) {}
+
+Result<std::unique_ptr<CudaOps>> CudaOps::make(const CudaOptions& options) {
+  cudaDeviceProp properties{};
+  GALLEY_RETURN_IF_ERROR(find_device(options.device, &properties));
+  std::unique_ptr<CudaOps> ops(new CudaOps(options));
+  if (const cudaError_t error = cudaSetDevice(options.device); error != cudaSuccess)
+    return Status(Code::kUnavailable, "the CUDA device cannot be used: " + text_of(error));
+  GALLEY_RETURN_IF_ERROR(ops->cublas_.open(options.libraries));
+  ops->name_ = std::string("cuda/sm_90a (") + properties.name + ")";
+  ops->num_processors_ = properties.multiProcessorCount;
+  ops->check(cudaStreamCreateWithFlags(&ops->stream_, cudaStreamNonBlocking), "stream");
+  std::byte* const twin = ops->memory_.take(kStagingBytes);
+  std::byte* const workspace = ops->memory_.take(CublasLt::kWorkspaceBytes);
+  if (twin == nullptr || workspace == nullptr)
+    return Status(Code::kTooLarge, "the device has no memory left for buffers of 128 MiB");
+  ops->cublas_.set_workspace(workspace);
+  ops->check(ops->staging_.reserve(kStagingBytes, twin), "pinned memory");
+  if (!ops->status_.ok()) return ops->status_;
+  return ops;
+}
+
+Result<CudaMemory> CudaOps::memory_of(const CudaOptions& options) {
+  cudaDeviceProp properties{};
+  GALLEY_RETURN_IF_ERROR(find_device(options.device, &properties));
+  GALLEY_RETURN_IF_ERROR(CublasLt::find(options.libraries));
+  size_t free_bytes = 0, total_bytes = 0;
+  cudaError_t error = cudaSetDevice(options.device);
+  if (error == cudaSuccess) error = cudaMemGetInfo(&free_bytes, &total_bytes);
+  if (error != cudaSuccess)
+    return Status(Code::kUnavailable, "the CUDA device cannot be used: " + text_of(error));
+  return CudaMemory{.free_bytes = static_cast<int64_t>(free_bytes),
+                    .total_bytes = static_cast<int64_t>(total_bytes)};
+}
+
+CudaOps::~CudaOps() {
+  if (stream_ == nullptr) return;
+  cudaStreamSynchronize(stream_);
+  cudaStreamDestroy(stream_);
+}
+
+void CudaOps::check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess || !status_.ok()) return;
+  status_ =
+      Status(Code::kUnavailable, std::string("CUDA failed in ") + what + ": " + text_of(error));
+}
+
+void CudaOps::launched(const char* what) {
+  check(cudaGetLastError(), what);
+  if (!synchronous_) return;
+  check(cudaStreamSynchronize(stream_), what);
+  staging_.stream_is_idle();
+}
+
+// --- memory -------------------------------------------------------------------------------------
+
+void* CudaOps::allocate(size_t bytes) {
+  std::byte* const at = memory_.take(bytes);
+  if (at != nullptr) check(cudaMemsetAsync(at, 0, bytes, stream_), "allocate");
+  return at;
+}
+
+const void* CudaOps::place(const void* host, size_t bytes) {
+  std::byte* const at = memory_.take(bytes);
+  if (at != nullptr) upload(at, host, bytes);
+  return at;
+}
+
+void CudaOps::upload(void* to, const void* host, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    const size_t size = std::min(bytes - done, kStagingBytes / 4);
+    const HostStaging::Piece piece = staging_.take(size, stream_);
+    std::memcpy(piece.host, static_cast<const std::byte*>(host) + done, size);
+    check(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, piece.host, size,
+                          cudaMemcpyHostToDevice, stream_),
+          "upload");
+    done += size;
+  }
+  if (synchronous_) launched("upload");
+}
+
+void CudaOps::download(void* host, const void* from, size_t bytes) {
+  if (bytes > 0)
+    check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream_), "download");
+  check(cudaStreamSynchronize(stream_), "download");
+  staging_.stream_is_idle();
+}
+
+// The largest operation: prepared activations (f32 in the reference form) and what stands beside
+// them.
+Status CudaOps::reserve(const StepLimits& limits) {
+  GALLEY_CHECK(!reserved_, "reserve() is called once");
+  GALLEY_CHECK(limits.tokens_max > 0 && limits.width_max > 0, "a step has tokens and a width");
+  const double tokens = limits.tokens_max, width = limits.width_max + 8.0;
+  const double element = precision_ == Precision::kFloat32 ? 4.0 : 4.0;
+  const double dense = tokens * width * (2 * element + 2 * 4.0);
+  const double pairs = std::min<double>(tokens, kExpertTokens) * limits.experts_per_token;
+  const double experts =
+      pairs * width * 4.0 * 4.0 + std::min<double>(tokens, kExpertTokens) * width * 4.0;
+  const double samples = limits.sample_rows_max * 256.0 + limits.vocab_size * 64.0;
+  const double bytes = std::max({dense, experts, samples}) + (1 << 20);
+  std::byte* data = bytes < 1e13 ? memory_.take(static_cast<size_t>(bytes)) : nullptr;
+  if (data == nullptr) {
+    return Status(Code::kTooLarge, "the scratch memory of one step, about " +
+                                       std::to_string(static_cast<int64_t>(bytes / (1 << 20))) +
+                                       " MiB, is not available on the device: lower the tokens of "
+                                       "a step (--max-num-batched-tokens)");
+  }
+  scratch_.set(data, static_cast<size_t>(bytes));
+  limits_ = limits;
+  reserved_ = true;
+  return status_;
+}
+
+}  // namespace galley::kernels::cuda
+
+namespace galley::kernels {
+
+Result<CudaMemory> cuda_memory(const CudaOptions& options) {
+  return cuda::CudaOps::memory_of(options);
+}
+
+Result<std::unique_ptr<Ops>> make_cuda_ops(const CudaOptions& options) {
+  GALLEY_ASSIGN_OR_RETURN(std::unique_ptr<cuda::CudaOps> ops, cuda::CudaOps::make(options));
+  return std::unique_ptr<Ops>(std::move(ops));
+}
+
+}  // namespace galley::kernels

@@ -135,8 +135,7 @@ Status CudaOps::reserve(const StepLimits& limits) {
   GALLEY_CHECK(!reserved_, "reserve() is called once");
   GALLEY_CHECK(limits.tokens_max > 0 && limits.width_max > 0, "a step has tokens and a width");
   const double tokens = limits.tokens_max, width = limits.width_max + 8.0;
-  const double element = precision_ == Precision::kFloat32 ? 4.0 : 4.0;
-  const double dense = tokens * width * (2 * element + 2 * 4.0);
+  const double dense = tokens * width * 16.0;
   const double pairs = std::min<double>(tokens, kExpertTokens) * limits.experts_per_token;
   const double experts =
       pairs * width * 4.0 * 4.0 + std::min<double>(tokens, kExpertTokens) * width * 4.0;

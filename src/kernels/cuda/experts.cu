@@ -140,7 +140,7 @@ void CudaOps::experts_reference(const Matrix& x, const ExpertTable& table,
         using X = decltype(tx);
         pair_kernel<X, decltype(tw)>
             <<<grid, kThreads, 0, stream_>>>(static_cast<const X*>(input.data), input.ld, x_per,
-                                             table, ids, part, rows, input.cols, to);
+                                             table.weights, ids, part, rows, input.cols, to);
       });
     });
   };

@@ -245,7 +245,9 @@ TEST(MlaForms, AbsorbedAndExpandedAgree) {
     const std::vector<float> absorbed = (*driven)->logprobs(golden.ids, 256);
     EXPECT_TRUE(all_near(expanded, absorbed, {0.0, 2e-4, "float32 in another order"}));
     // A GPU has one reference for both forms in float32.
-    if (!testing::on_cuda()) EXPECT_NE(expanded, absorbed) << "the test must have run both";
+    if (!testing::on_cuda()) {
+      EXPECT_NE(expanded, absorbed) << "the test must have run both";
+    }
   }
 }
 

@@ -115,9 +115,9 @@ TEST(Commands, ServeTakesTheFlagsOfVllm) {
   }
 }
 
-TEST(Commands, WhatMeansNothingOnACpuIsRefusedWithTheReason) {
-  const std::vector<std::string> args = {"--gpu-memory-utilization", "0.9"};
-  EXPECT_THAT(run_serve(args, {}).message(), HasSubstr("--memory-limit"));
+TEST(Commands, WhatMeansNothingHereIsRefusedWithTheReason) {
+  const std::vector<std::string> args = {"--swap-space", "4"};
+  EXPECT_THAT(run_serve(args, {}).message(), HasSubstr("there is no swap"));
 }
 
 TEST(Commands, TheFileOfServeServesOtherCommands) {

@@ -13,6 +13,8 @@ namespace galley::kernels::cuda {
 namespace {
 
 constexpr int kSortThreads = 1024;
+constexpr int kWaves = 1;                // of the tall kernels
+constexpr int kTallTile = 128 * kWaves;  // their tokens
 static_assert(kExpertsMax <= kSortThreads);
 
 // --- sort ---------------------------------------------------------------------------------------
@@ -181,7 +183,7 @@ struct Workspace {
 // First rows of experts are multiples of this. Narrow: the scales of a tile's tokens are copied
 // from there, and the copy engine starts at multiples of 16 bytes.
 constexpr int32_t alignment(bool tall) {
-  return tall ? tall::kTile : 4;
+  return tall ? kTallTile : 4;
 }
 
 int64_t rows_of(const ExpertShape& shape, int64_t pairs, bool tall) {
@@ -302,8 +304,9 @@ cudaError_t narrow_products(const ExpertArgs& a, const Workspace& w, int tile,
 
 template <bool kFp8, bool kSwiGlu>
 cudaError_t tall_product(const ExpertArgs& a, const Workspace& w, cudaStream_t stream) {
-  using S = tall::Shape<kFp8, true, kSwiGlu, tall::Share::kTokens>;
-  auto args = common_args<tall::Args>(a, w, !kSwiGlu, 64, tall::kTile);
+  using S = tall::Shape<kFp8, true, kSwiGlu, tall::Share::kTokens, kWaves>;
+  static_assert(S::kTokens == kTallTile);
+  auto args = common_args<tall::Args>(a, w, !kSwiGlu, 64, kTallTile);
   const bool codes = kSwiGlu && kFp8;
   args.out = make_map({.data = args.y,
                        .type = codes ? MapType::kByte : MapType::kBF16,
@@ -317,7 +320,7 @@ cudaError_t tall_product(const ExpertArgs& a, const Workspace& w, cudaStream_t s
                 {.grid = dim3(static_cast<uint32_t>(processors() / 2 * 2)),
                  .cluster = {2, 1, 1},
                  .threads = tall::kThreads,
-                 .shared_bytes = tall::kShared},
+                 .shared_bytes = S::kShared},
                 stream, args);
 }
 
@@ -340,7 +343,7 @@ Choice choose(const ExpertArgs& a, int64_t tokens) {
   const double mean = static_cast<double>(tokens * a.experts_per_token) / a.shape.experts;
   constexpr double kTallMean = 96.0;
   if (a.path == ExpertPath::kTall || (a.path == ExpertPath::kAuto && mean > kTallMean))
-    return {true, tall::kTile};
+    return {true, kTallTile};
   if (a.tile != 0) return {false, a.tile};
   const double likely =
       std::min(static_cast<double>(tokens), mean + 2.5 * std::sqrt(mean));  // ids are distinct

@@ -153,9 +153,9 @@ cudaError_t narrow_path(const Fp8GemmArgs& a, cudaStream_t stream) {
   }
 }
 
-template <tall::Share kShare>
+template <tall::Share kShare, int kWaves>
 cudaError_t tall_launch(const Fp8GemmArgs& a, cudaStream_t stream) {
-  using S = tall::Shape<true, false, false, kShare>;
+  using S = tall::Shape<true, false, false, kShare, kWaves>;
   const int64_t groups = fp8_groups(a.x.cols);
   tall::Args args{};
   args.weight = weight_map(a);
@@ -172,7 +172,7 @@ cudaError_t tall_launch(const Fp8GemmArgs& a, cudaStream_t stream) {
                             .cols = a.x.rows,
                             .ld_bytes = a.x.scale_ld * 4,
                             .box_rows = 1,
-                            .box_cols = tall::kTile});
+                            .box_cols = S::kTokens});
   args.direct = a.y_f32 || !can_map(a.y, a.y_ld * 2);
   if (!args.direct)
     args.out = make_map({.data = a.y,
@@ -190,22 +190,25 @@ cudaError_t tall_launch(const Fp8GemmArgs& a, cudaStream_t stream) {
   args.y = a.y;
   args.y_ld = a.y_ld;
   args.y_f32 = a.y_f32;
-  const int64_t tiles = (a.x.rows + 127) / 128 * ((a.features + 127) / 128);
+  const int64_t tiles = (a.x.rows + S::kTokens - 1) / S::kTokens * ((a.features + 127) / 128);
   const auto clusters =
       static_cast<uint32_t>(std::min<int64_t>((tiles + 1) / 2 + 64, processors() / 2));
   return launch(tall::kernel<S>,
                 {.grid = {2 * clusters, 1, 1},
                  .cluster = {2, 1, 1},
                  .threads = tall::kThreads,
-                 .shared_bytes = tall::kShared},
+                 .shared_bytes = S::kShared},
                 stream, args);
 }
 
 // The operand that leaves fewer tiles without a partner is shared.
 cudaError_t tall_path(const Fp8GemmArgs& a, cudaStream_t stream) {
   const bool even_features = (a.features + 127) / 128 % 2 == 0;
-  return even_features ? tall_launch<tall::Share::kTokens>(a, stream)
-                       : tall_launch<tall::Share::kWeight>(a, stream);
+  if (a.split == 2)
+    return even_features ? tall_launch<tall::Share::kTokens, 2>(a, stream)
+                         : tall_launch<tall::Share::kWeight, 2>(a, stream);
+  return even_features ? tall_launch<tall::Share::kTokens, 1>(a, stream)
+                       : tall_launch<tall::Share::kWeight, 1>(a, stream);
 }
 
 // The tall path, unless its tiles are so few that cutting K keeps more of the card busy.

@@ -135,18 +135,21 @@ TEST_F(Fp8Gemm, TallSmall) {
   run({128, 256, 128, Fp8GemmPath::kTall, true});
   run({128, 256, 1024, Fp8GemmPath::kTall});
   run({256, 128, 1024, Fp8GemmPath::kTall});
+  run({256, 256, 1024, Fp8GemmPath::kTall, false, false, 2});
+  run({512, 128, 1024, Fp8GemmPath::kTall, true, false, 2});
 }
 
 TEST_F(Fp8Gemm, TallOddSizes) {
   for (const int64_t t : {1, 64, 127, 129, 300, 600})
     for (const int64_t m : {1, 64, 129, 200, 576, 900})
       for (const int64_t k : {16, 144, 2064})
-        run({t, m, k, Fp8GemmPath::kTall, (t + m) % 3 == 0, false, 0, 500});
+        run({t, m, k, Fp8GemmPath::kTall, (t + m) % 3 == 0, false, m % 2 == 0 ? 1 : 2, 500});
 }
 
 TEST_F(Fp8Gemm, TallV3Shapes) {
   for (const auto& [m, k] : kV3Shapes)
-    run({k < 8000 ? 1300 : 300, m, k, Fp8GemmPath::kTall, false, false, 0, 200});
+    for (const int waves : {1, 2})
+      run({k < 8000 ? 1300 : 300, m, k, Fp8GemmPath::kTall, false, false, waves, 100});
 }
 
 // One token after another, alone and among others, on both fast paths.

@@ -1,7 +1,8 @@
 // Matrix products with many tokens: y = x * w^T bound by the tensor cores. Included by fp8_gemm.cu
 // and experts.cu only.
 //
-// Plan      A tile is 128 tokens x 128 features; a warpgroup owns 64 of the tokens. One warp feeds
+// Plan      A tile is 128 or 256 tokens x 128 features; a warpgroup owns half of the tokens. One
+// warp feeds
 // a
 //           ring of stages of 128 bytes of K through the copy engine. Two blocks form a cluster and
 //           share one operand: each loads half of it and sends it to both, because 128 x 128 tiles
@@ -34,17 +35,10 @@ constexpr int kConsumers = 2 * kWarpgroup;
 constexpr int kThreads = kConsumers + kWarpgroup;
 constexpr int kFeedRegisters = 40;
 constexpr int kMultiplyRegisters = 232;
-constexpr int kTile = 128;      // tokens, and features
+constexpr int kTile = 128;      // features; tokens are one or two times as many
 constexpr int kRowBytes = 128;  // of K in a stage: 128 e4m3 or 64 bf16
 constexpr int kBoxBytes = 64 * kRowBytes;
-constexpr int kStages = 5;
-constexpr int kStageBytes = 4 * kBoxBytes;
-constexpr int kOutBytes = kTile * kTile * 2;
-constexpr int kScaleBytes = kTile * 4;  // of a stage's tokens
-constexpr int kTokenTilesAtOnce = 16;
-constexpr int kShared =
-    1024 + kStages * (kStageBytes + kScaleBytes) + kOutBytes + 2 * kTile * 4 + 256;
-static_assert(kShared <= 227 * 1024);
+constexpr int kTokensAtOnce = 2048;  // of a group of tiles
 
 enum class Share : uint8_t { kTokens, kWeight };
 
@@ -68,8 +62,22 @@ struct Args {
   Fp8Rows quantized;  // SwiGLU beside FP8: where the scales go
 };
 
-template <bool kFp8_, bool kGrouped_, bool kSwiGlu_, Share kShare_>
+// kWaves: a warpgroup's 64 tokens, or two times 64 one after the other, which halves what a token
+// tile reads of the weight.
+template <bool kFp8_, bool kGrouped_, bool kSwiGlu_, Share kShare_, int kWaves_>
 struct Shape {
+  static constexpr int kWaves = kWaves_;
+  static constexpr int kTokens = 2 * kWaves * 64;  // of a tile
+  static constexpr int kStages = kWaves == 1 ? 5 : 4;
+  static constexpr int kTokenBoxes = 2 * kWaves;
+  static constexpr int kStageBytes = (kTokenBoxes + 2) * kBoxBytes;
+  static constexpr int kScaleBytes = kTokens * 4;        // of a stage's tokens
+  static constexpr int kOutBoxes = kWaves == 1 ? 2 : 1;  // of a warpgroup, to leave through
+  static constexpr int kOutBytes = 2 * kOutBoxes * kBoxBytes;
+  static constexpr int kShared =
+      1024 + kStages * (kStageBytes + kScaleBytes) + kOutBytes + 2 * kTile * 4 + 256;
+  static_assert(kShared <= 227 * 1024);
+
   static constexpr bool kFp8 = kFp8_;
   static constexpr bool kGrouped = kGrouped_;
   static constexpr bool kSwiGlu = kSwiGlu_;
@@ -102,17 +110,18 @@ __device__ __forceinline__ Grid grid_of(const Args& a) {
                                ? (a.features + 2 * kTile - 1) / (2 * kTile)
                                : (a.features + kTile - 1) / kTile;
   if constexpr (S::kGrouped) return {__ldg(a.tiles.count), features};
-  constexpr int kTokens = S::kShare == Share::kTokens ? kTile : 2 * kTile;
+  constexpr int kTokens = S::kShare == Share::kTokens ? S::kTokens : 2 * S::kTokens;
   return {(a.tokens + kTokens - 1) / kTokens, features};
 }
 
 template <typename S>
 __device__ __forceinline__ Unit unit_at(const Args& a, const Grid& grid, int32_t index,
                                         int32_t rank) {
-  const int32_t group_size = kTokenTilesAtOnce * grid.feature_tiles;
-  const int32_t first = index / group_size * kTokenTilesAtOnce;
+  constexpr int kTilesAtOnce = kTokensAtOnce / S::kTokens / (S::kShare == Share::kTokens ? 1 : 2);
+  const int32_t group_size = kTilesAtOnce * grid.feature_tiles;
+  const int32_t first = index / group_size * kTilesAtOnce;
   const int32_t in_group = index % group_size;
-  const int32_t wide = min(kTokenTilesAtOnce, grid.token_tiles - first);
+  const int32_t wide = min(kTilesAtOnce, grid.token_tiles - first);
   const int32_t token_tile = first + in_group % wide;
   const int32_t feature_tile = in_group / wide;
   Unit unit{};
@@ -128,26 +137,29 @@ __device__ __forceinline__ Unit unit_at(const Args& a, const Grid& grid, int32_t
     unit.expert = tile.x;
     unit.row = tile.y;
   } else if constexpr (S::kShare == Share::kTokens) {
-    unit.row = token_tile * kTile;
+    unit.row = token_tile * S::kTokens;
   } else {
-    unit.row = (2 * token_tile + rank) * kTile;
+    unit.row = (2 * token_tile + rank) * S::kTokens;
   }
   return unit;
 }
 
+template <typename S>
 struct Ring {
-  uint8_t* stages;  // 128 tokens x 128 bytes, then 128 features x 128 bytes
-  float* scales;    // [kStages, 128]
+  uint8_t* stages;  // kTokens x 128 bytes, then 128 features x 128 bytes
+  float* scales;    // [kStages, kTokens]
   uint64_t* full;
   uint64_t* empty;
   int stage = 0;
   uint32_t phase = 0;
 
-  __device__ __forceinline__ uint8_t* tokens() const { return stages + stage * kStageBytes; }
-  __device__ __forceinline__ uint8_t* weights() const { return tokens() + 2 * kBoxBytes; }
-  __device__ __forceinline__ float* token_scales() const { return scales + stage * kTile; }
+  __device__ __forceinline__ uint8_t* tokens() const { return stages + stage * S::kStageBytes; }
+  __device__ __forceinline__ uint8_t* weights() const {
+    return tokens() + S::kTokenBoxes * kBoxBytes;
+  }
+  __device__ __forceinline__ float* token_scales() const { return scales + stage * S::kTokens; }
   __device__ __forceinline__ void next() {
-    if (++stage == kStages) {
+    if (++stage == S::kStages) {
       stage = 0;
       phase ^= 1;
     }
@@ -157,7 +169,7 @@ struct Ring {
 // --- the warp that feeds the ring ---------------------------------------------------------------
 
 template <typename S>
-__device__ void feed(const Args& a, Ring ring, int32_t rank) {
+__device__ void feed(const Args& a, Ring<S> ring, int32_t rank) {
   const uint64_t policy = hopper::evict_normal();
   const Grid grid = grid_of<S>(a);
   const int32_t units = grid.token_tiles * grid.feature_tiles;
@@ -185,14 +197,20 @@ __device__ void feed(const Args& a, Ring ring, int32_t rank) {
       const int32_t column = step * S::kElements;
       if constexpr (S::kShare == Share::kTokens) {
         // Half of the tokens for both blocks; this block's features.
-        hopper::copy_tile_multicast(ring.tokens() + rank * kBoxBytes, &a.x, column,
-                                    unit.row + 64 * rank, full, kBoth, policy);
+#pragma unroll
+        for (int wave = 0; wave < S::kWaves; ++wave) {
+          const int32_t box = rank * S::kWaves + wave;
+          hopper::copy_tile_multicast(ring.tokens() + box * kBoxBytes, &a.x, column,
+                                      unit.row + 64 * box, full, kBoth, policy);
+        }
         hopper::copy_tile(ring.weights(), map, column, unit.feature, full, policy);
         hopper::copy_tile(ring.weights() + kBoxBytes, second, column,
                           S::kSwiGlu ? unit.feature : unit.feature + 64, full, policy);
       } else {
-        hopper::copy_tile(ring.tokens(), &a.x, column, unit.row, full, policy);
-        hopper::copy_tile(ring.tokens() + kBoxBytes, &a.x, column, unit.row + 64, full, policy);
+#pragma unroll
+        for (int box = 0; box < S::kTokenBoxes; ++box)
+          hopper::copy_tile(ring.tokens() + box * kBoxBytes, &a.x, column, unit.row + 64 * box,
+                            full, policy);
         hopper::copy_tile_multicast(ring.weights() + rank * kBoxBytes, map, column,
                                     unit.feature + 64 * rank, full, kBoth, policy);
       }
@@ -213,10 +231,10 @@ __device__ __forceinline__ void release(uint64_t* empty) {
 }
 
 template <typename S>
-__device__ __forceinline__ void multiply_fp8(const Args& a, const Unit& unit, int part, Ring& ring,
-                                             float (&sum)[64]) {
+__device__ __forceinline__ void multiply_fp8(const Args& a, const Unit& unit, int part,
+                                             Ring<S>& ring, float (&sum)[S::kWaves][64]) {
   const int thread = static_cast<int>(threadIdx.x);
-  const int token = 64 * part + thread % kWarpgroup / 32 * 16 + thread % 32 / 4;
+  const int token = 64 * S::kWaves * part + thread % kWarpgroup / 32 * 16 + thread % 32 / 4;
   const float* rows[2] = {a.weight_scales, a.weight_scales};
   if constexpr (S::kGrouped) {
     rows[0] = a.experts.scale(a.first_matrix, unit.expert);
@@ -227,47 +245,60 @@ __device__ __forceinline__ void multiply_fp8(const Args& a, const Unit& unit, in
   WeightScales<S> scale0(rows[0] + block * a.scale_blocks, a.scale_blocks, 0, 0);
   WeightScales<S> scale1(rows[S::kSwiGlu] + block * a.scale_blocks, a.scale_blocks, 0, 0);
 #pragma unroll
-  for (int i = 0; i < 64; ++i) sum[i] = 0.0f;
+  for (int wave = 0; wave < S::kWaves; ++wave)
+#pragma unroll
+    for (int i = 0; i < 64; ++i) sum[wave][i] = 0.0f;
 
 #pragma unroll 1
   for (int32_t step = 0; step < a.k_steps; ++step) {
-    hopper::barrier_wait(&ring.full[ring.stage], ring.phase);
-    const uint64_t x = hopper::tile_descriptor(ring.tokens() + part * kBoxBytes);
-    const uint64_t w = hopper::tile_descriptor(ring.weights());
-    const float token0 = ring.token_scales()[token], token1 = ring.token_scales()[token + 8];
-    float product[64];
-    hopper::pin(product);
-    hopper::wgmma_fence();
-#pragma unroll
-    for (int k = 0; k < 4; ++k) hopper::Wgmma<128>::fp8(product, x + 2 * k, w + 2 * k, k > 0);
-    hopper::wgmma_commit();
     const float weight0 = scale0.take();
     const float weight1 = S::kSwiGlu ? scale1.take() : weight0;
-    hopper::wgmma_wait<0>();
-    hopper::pin(product);
-    release(&ring.empty[ring.stage]);
-    const float scale[2][2] = {{token0 * weight0, token1 * weight0},
-                               {token0 * weight1, token1 * weight1}};
+    hopper::barrier_wait(&ring.full[ring.stage], ring.phase);
+    const uint64_t x = hopper::tile_descriptor(ring.tokens() + part * S::kWaves * kBoxBytes);
+    const uint64_t w = hopper::tile_descriptor(ring.weights());
+    const float* scales = ring.token_scales() + token;
 #pragma unroll
-    for (int i = 0; i < 64; ++i) sum[i] = fmaf(product[i], scale[i / 32][i / 2 % 2], sum[i]);
+    for (int wave = 0; wave < S::kWaves; ++wave) {
+      const float token0 = scales[64 * wave], token1 = scales[64 * wave + 8];
+      constexpr uint64_t kNextBox = kBoxBytes / 16;
+      float product[64];
+      hopper::pin(product);
+      hopper::wgmma_fence();
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        hopper::Wgmma<128>::fp8(product, x + wave * kNextBox + 2 * k, w + 2 * k, k > 0);
+      hopper::wgmma_commit();
+      hopper::wgmma_wait<0>();
+      hopper::pin(product);
+      if (wave == S::kWaves - 1) release(&ring.empty[ring.stage]);
+      const float scale[2][2] = {{token0 * weight0, token1 * weight0},
+                                 {token0 * weight1, token1 * weight1}};
+#pragma unroll
+      for (int i = 0; i < 64; ++i)
+        sum[wave][i] = fmaf(product[i], scale[i / 32][i / 2 % 2], sum[wave][i]);
+    }
     ring.next();
   }
 }
 
 template <typename S>
-__device__ __forceinline__ void multiply_bf16(const Args& a, int part, Ring& ring,
-                                              float (&sum)[64]) {
+__device__ __forceinline__ void multiply_bf16(const Args& a, int part, Ring<S>& ring,
+                                              float (&sum)[S::kWaves][64]) {
   uint64_t* before = nullptr;
 #pragma unroll 1
   for (int32_t step = 0; step < a.k_steps; ++step) {
     hopper::barrier_wait(&ring.full[ring.stage], ring.phase);
-    const uint64_t x = hopper::tile_descriptor(ring.tokens() + part * kBoxBytes);
+    const uint64_t x = hopper::tile_descriptor(ring.tokens() + part * S::kWaves * kBoxBytes);
     const uint64_t w = hopper::tile_descriptor(ring.weights());
-    hopper::pin(sum);
+#pragma unroll
+    for (int wave = 0; wave < S::kWaves; ++wave) hopper::pin(sum[wave]);
     hopper::wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < 4; ++k)
-      hopper::Wgmma<128>::bf16(sum, x + 2 * k, w + 2 * k, step > 0 || k > 0);
+    for (int wave = 0; wave < S::kWaves; ++wave)
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        hopper::Wgmma<128>::bf16(sum[wave], x + wave * (kBoxBytes / 16) + 2 * k, w + 2 * k,
+                                 step > 0 || k > 0);
     hopper::wgmma_commit();
     hopper::wgmma_wait<1>();  // the stage before is read
     if (before != nullptr) release(before);
@@ -275,7 +306,8 @@ __device__ __forceinline__ void multiply_bf16(const Args& a, int part, Ring& rin
     ring.next();
   }
   hopper::wgmma_wait<0>();
-  hopper::pin(sum);
+#pragma unroll
+  for (int wave = 0; wave < S::kWaves; ++wave) hopper::pin(sum[wave]);
   if (before != nullptr) release(before);
 }
 
@@ -302,12 +334,12 @@ __device__ __forceinline__ void put_bf16(uint8_t* box, int row, const float (&va
   }
 }
 
-__device__ __forceinline__ void leave_direct(const Args& a, const Unit& unit, int token,
+__device__ __forceinline__ void leave_direct(const Args& a, const Unit& unit, int32_t row0,
                                              const float (&sum)[64]) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
   for (int i = 0; i < 64; ++i) {
-    const int64_t row = int64_t{unit.row} + token + 8 * (i / 2 % 2);
+    const int64_t row = int64_t{row0} + 8 * (i / 2 % 2);
     const int32_t feature = unit.feature + 8 * (i / 4) + 2 * (lane % 4) + i % 2;
     if (row >= a.tokens || feature >= a.features) continue;
     if (a.y_f32) {
@@ -329,8 +361,8 @@ struct Exchange {
 
 template <typename S>
 __device__ __forceinline__ void leave_quantized(const Args& a, const Unit& unit, int part,
-                                                uint32_t rank, float (&value)[64], uint8_t* box,
-                                                Exchange& exchange) {
+                                                int32_t row0, uint32_t rank, float (&value)[64],
+                                                uint8_t* box, Exchange& exchange) {
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % 32, warp = thread / 32;
   const int row = thread % kWarpgroup / 32 * 16 + lane / 4;  // of the warpgroup's 64
@@ -379,59 +411,66 @@ __device__ __forceinline__ void leave_quantized(const Args& a, const Unit& unit,
   hopper::fence_async_shared();
   sync_warpgroup(part);
   if (thread % kWarpgroup == 0) {
-    hopper::store_tile(box, &a.out, unit.feature, unit.row + 64 * part);
+    hopper::store_tile(box, &a.out, unit.feature, row0);
     hopper::commit_stores();
   }
 }
 
-template <typename S>
-__device__ __forceinline__ void leave_bf16(const Args& a, const Unit& unit, int part,
+template <typename S, int kHalf>
+__device__ __forceinline__ void leave_half(const Args& a, const Unit& unit, int part, int32_t row0,
                                            const float (&value)[64], uint8_t* boxes) {
   const int thread = static_cast<int>(threadIdx.x);
   const int row = thread % kWarpgroup / 32 * 16 + thread % 32 / 4;
-  if (thread % kWarpgroup == 0) hopper::wait_stores_read();
-  sync_warpgroup(part);  // the tile before has left
-  put_bf16<0>(boxes, row, value);
-  if constexpr (!S::kSwiGlu) put_bf16<32>(boxes + kBoxBytes, row, value);
+  uint8_t* box = boxes + kHalf % S::kOutBoxes * kBoxBytes;
+  if constexpr (kHalf == 0 || S::kOutBoxes == 1) {
+    if (thread % kWarpgroup == 0) hopper::wait_stores_read();
+    sync_warpgroup(part);  // what was in the boxes before has left
+  }
+  put_bf16<32 * kHalf>(box, row, value);
   hopper::fence_async_shared();
   sync_warpgroup(part);
   if (thread % kWarpgroup == 0) {
-    hopper::store_tile(boxes, &a.out, unit.feature, unit.row + 64 * part);
-    if constexpr (!S::kSwiGlu)
-      hopper::store_tile(boxes + kBoxBytes, &a.out, unit.feature + 64, unit.row + 64 * part);
+    hopper::store_tile(box, &a.out, unit.feature + 64 * kHalf, row0);
     hopper::commit_stores();
   }
 }
 
 template <typename S>
-__device__ __forceinline__ void work(const Args& a, Ring& ring, uint32_t rank, uint8_t* out,
+__device__ __forceinline__ void work(const Args& a, Ring<S>& ring, uint32_t rank, uint8_t* out,
                                      Exchange& exchange) {
   const int thread = static_cast<int>(threadIdx.x);
   const int part = __shfl_sync(0xffffffffu, thread / kWarpgroup, 0);
-  uint8_t* boxes = out + part * 2 * kBoxBytes;
+  uint8_t* boxes = out + part * S::kOutBoxes * kBoxBytes;
   const Grid grid = grid_of<S>(a);
   const int32_t units = grid.token_tiles * grid.feature_tiles;
   for (auto index = static_cast<int32_t>(blockIdx.x) / 2; index < units;
        index += static_cast<int32_t>(gridDim.x) / 2) {
     const Unit unit = unit_at<S>(a, grid, index, static_cast<int32_t>(rank));
-    float sum[64];
+    float sum[S::kWaves][64];
     if constexpr (S::kFp8) {
       multiply_fp8<S>(a, unit, part, ring, sum);
     } else {
       multiply_bf16<S>(a, part, ring, sum);
     }
-    if constexpr (S::kSwiGlu) {
 #pragma unroll
-      for (int i = 0; i < 32; ++i) sum[i] = sum[i] / (1.0f + __expf(-sum[i])) * sum[i + 32];
-      if constexpr (S::kFp8) {
-        leave_quantized<S>(a, unit, part, rank, sum, boxes, exchange);
+    for (int wave = 0; wave < S::kWaves; ++wave) {
+      float(&value)[64] = sum[wave];
+      const int32_t row0 = unit.row + 64 * (part * S::kWaves + wave);
+      if constexpr (S::kSwiGlu) {
+#pragma unroll
+        for (int i = 0; i < 32; ++i)
+          value[i] = value[i] / (1.0f + __expf(-value[i])) * value[i + 32];
+        if constexpr (S::kFp8) {
+          leave_quantized<S>(a, unit, part, row0, rank, value, boxes, exchange);
+        } else {
+          leave_half<S, 0>(a, unit, part, row0, value, boxes);
+        }
+      } else if (a.direct) {
+        leave_direct(a, unit, row0 + thread % kWarpgroup / 32 * 16 + thread % 32 / 4, value);
       } else {
-        leave_bf16<S>(a, unit, part, sum, boxes);
+        leave_half<S, 0>(a, unit, part, row0, value, boxes);
+        leave_half<S, 1>(a, unit, part, row0, value, boxes);
       }
-    } else if (a.direct) {
-      leave_direct(a, unit, 64 * part + thread % kWarpgroup / 32 * 16 + thread % 32 / 4, sum);
-    } else {
-      leave_bf16<S>(a, unit, part, sum, boxes);
     }
   }
   if (thread % kWarpgroup == 0) hopper::wait_stores();
@@ -442,16 +481,17 @@ __global__ __launch_bounds__(kThreads, 1) void kernel(const __grid_constant__ Ar
   extern __shared__ uint8_t raw[];
   // 1,024 bytes: the swizzle repeats with it. The same in both blocks: the copies count on it.
   uint8_t* shared = raw + (1024 - hopper::shared_address(raw) % 1024) % 1024;
-  uint8_t* out = shared + kStages * kStageBytes;
-  auto* scales = reinterpret_cast<float*>(out + kOutBytes);
-  float* largest = scales + kStages * kTile;
+  uint8_t* out = shared + S::kStages * S::kStageBytes;
+  auto* scales = reinterpret_cast<float*>(out + S::kOutBytes);
+  float* largest = scales + S::kStages * S::kTokens;
   auto* barriers = reinterpret_cast<uint64_t*>(largest + 2 * kTile);
-  Ring ring{.stages = shared, .scales = scales, .full = barriers, .empty = barriers + kStages};
-  Exchange exchange{.largest = largest, .barrier = barriers + 2 * kStages};
+  Ring<S> ring{
+      .stages = shared, .scales = scales, .full = barriers, .empty = barriers + S::kStages};
+  Exchange exchange{.largest = largest, .barrier = barriers + 2 * S::kStages};
   const int thread = static_cast<int>(threadIdx.x);
   const uint32_t rank = hopper::cluster_rank();
   if (thread == kConsumers) {
-    for (int s = 0; s < kStages; ++s) {
+    for (int s = 0; s < S::kStages; ++s) {
       hopper::barrier_init(&ring.full[s], 1);
       hopper::barrier_init(&ring.empty[s], 2 * kConsumers / 32);
     }

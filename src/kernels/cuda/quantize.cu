@@ -16,6 +16,8 @@ constexpr int kVector = 8;   // channels of a lane
 constexpr int kGroup = 128;  // channels that share a scale
 constexpr float kLargestCode = 448.0f;
 
+constexpr int kGroupsOfBlock = kThreads / kLanes;
+
 static_assert(kLanes * kVector == kGroup);
 
 // 8 bf16 at `from`, zeros from `count` on; one load where the address allows.
@@ -100,28 +102,26 @@ __global__ __launch_bounds__(kThreads) void quantize_kernel(const __nv_bfloat16*
   if (inside) store_group(out, row, group, lane, q);
 }
 
-// One block per token: quantised once, stored to each of its rows.
+// Blocks (token, groups): a group is quantised once and stored to each of the token's rows.
 __global__ __launch_bounds__(kThreads) void scatter_kernel(QuantizeScatterArgs args, Fp8Rows out) {
   hopper::let_next_kernel_start();
   hopper::wait_previous_kernels();
   const int64_t token = blockIdx.x;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int groups = static_cast<int>((out.cols + kGroup - 1) / kGroup);
-  constexpr int kGroupsAtOnce = kThreads / kLanes;
-  for (int first = 0; first < groups; first += kGroupsAtOnce) {
-    const int group = first + static_cast<int>(threadIdx.x) / kLanes;
-    float values[kVector] = {};
-    if (group < groups) {
-      const int64_t column = int64_t{group} * kGroup + lane * kVector;
-      const int count = static_cast<int>(max(int64_t{0}, min(int64_t{kVector}, out.cols - column)));
-      load_vector(args.x + token * args.x_ld + column, count, values);
-    }
-    const Quantized q = quantize_group(values);
-    if (group >= groups) continue;
-    for (int copy = 0; copy < args.copies; ++copy) {
-      const int32_t row = __ldg(args.row_of + token * args.copies + copy);
-      if (row >= 0) store_group(out, row, group, lane, q);
-    }
+  const int group =
+      static_cast<int>(blockIdx.y) * kGroupsOfBlock + static_cast<int>(threadIdx.x) / kLanes;
+  float values[kVector] = {};
+  if (group < groups) {
+    const int64_t column = int64_t{group} * kGroup + lane * kVector;
+    const int count = static_cast<int>(max(int64_t{0}, min(int64_t{kVector}, out.cols - column)));
+    load_vector(args.x + token * args.x_ld + column, count, values);
+  }
+  const Quantized q = quantize_group(values);
+  if (group >= groups) return;
+  for (int copy = 0; copy < args.copies; ++copy) {
+    const int32_t row = __ldg(args.row_of + token * args.copies + copy);
+    if (row >= 0) store_group(out, row, group, lane, q);
   }
 }
 
@@ -151,9 +151,11 @@ cudaError_t swiglu_quantize_rows(const __nv_bfloat16* gate, const __nv_bfloat16*
 cudaError_t quantize_scatter(const QuantizeScatterArgs& args, const Fp8Rows& out,
                              cudaStream_t stream) {
   if (args.tokens == 0 || out.cols == 0) return cudaSuccess;
+  const int64_t across = (fp8_groups(out.cols) + kGroupsOfBlock - 1) / kGroupsOfBlock;
   return launch(scatter_kernel,
-                {.grid = dim3(static_cast<uint32_t>(args.tokens)), .threads = kThreads}, stream,
-                args, out);
+                {.grid = dim3(static_cast<uint32_t>(args.tokens), static_cast<uint32_t>(across)),
+                 .threads = kThreads},
+                stream, args, out);
 }
 
 }  // namespace galley::kernels::cuda

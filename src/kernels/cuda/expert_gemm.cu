@@ -13,8 +13,7 @@ namespace galley::kernels::cuda {
 namespace {
 
 constexpr int kSortThreads = 1024;
-constexpr int kWaves = 1;                // of the tall kernels
-constexpr int kTallTile = 128 * kWaves;  // their tokens
+constexpr int kTallTile = 128;  // tokens of a tall kernel's tile, or twice as many
 static_assert(kExpertsMax <= kSortThreads);
 
 // --- sort ---------------------------------------------------------------------------------------
@@ -166,6 +165,12 @@ cudaError_t launch_rows(void (*kernel)(RowArgs), const RowArgs& args, int64_t to
                 stream, args);
 }
 
+// Which kernels, and tokens of a tile.
+struct Choice {
+  bool tall;
+  int32_t tile;
+};
+
 // --- workspace ----------------------------------------------------------------------------------
 
 // Addresses in the workspace, for one turn of tokens.
@@ -182,18 +187,18 @@ struct Workspace {
 
 // First rows of experts are multiples of this. Narrow: the scales of a tile's tokens are copied
 // from there, and the copy engine starts at multiples of 16 bytes.
-constexpr int32_t alignment(bool tall) {
-  return tall ? kTallTile : 4;
+constexpr int32_t alignment(const Choice& choice) {
+  return choice.tall ? choice.tile : 4;
 }
 
-int64_t rows_of(const ExpertShape& shape, int64_t pairs, bool tall) {
+int64_t rows_of(const ExpertShape& shape, int64_t pairs, const Choice& choice) {
   // Each expert wastes less than a unit of alignment, and there are no more of them than pairs.
-  return pairs + std::min<int64_t>(shape.experts, pairs) * (alignment(tall) - 1);
+  return pairs + std::min<int64_t>(shape.experts, pairs) * (alignment(choice) - 1);
 }
 
-Workspace divide(std::byte* memory, const ExpertShape& shape, int64_t pairs, bool tall) {
+Workspace divide(std::byte* memory, const ExpertShape& shape, int64_t pairs, const Choice& choice) {
   Workspace w;
-  w.rows = rows_of(shape, pairs, tall);
+  w.rows = rows_of(shape, pairs, choice);
   size_t at = 0;
   const auto take = [&](int64_t bytes) {
     std::byte* here = memory + at;
@@ -263,6 +268,7 @@ Args common_args(const ExpertArgs& a, const Workspace& w, bool down, int32_t box
   args.experts = device_maps(a);
   args.tiles = {.tiles = w.tiles, .count = w.num_tiles};
   args.first_matrix = down ? 2 : 0;
+  args.tiles_ready = down;  // gate and up waited for the sort before down could start
   args.features = static_cast<int32_t>(down ? shape.hidden : shape.inner);
   args.k_steps = static_cast<int32_t>(shape.fp8 ? (k + 127) / 128 : (k + 63) / 64);
   args.y = down ? reinterpret_cast<std::byte*>(w.down) : w.inner;  // inner: bf16 only
@@ -302,11 +308,10 @@ cudaError_t narrow_products(const ExpertArgs& a, const Workspace& w, int tile,
   }
 }
 
-template <bool kFp8, bool kSwiGlu>
+template <bool kFp8, bool kSwiGlu, int kWaves>
 cudaError_t tall_product(const ExpertArgs& a, const Workspace& w, cudaStream_t stream) {
   using S = tall::Shape<kFp8, true, kSwiGlu, tall::Share::kTokens, kWaves>;
-  static_assert(S::kTokens == kTallTile);
-  auto args = common_args<tall::Args>(a, w, !kSwiGlu, 64, kTallTile);
+  auto args = common_args<tall::Args>(a, w, !kSwiGlu, 64, S::kTokens);
   const bool codes = kSwiGlu && kFp8;
   args.out = make_map({.data = args.y,
                        .type = codes ? MapType::kByte : MapType::kBF16,
@@ -324,26 +329,27 @@ cudaError_t tall_product(const ExpertArgs& a, const Workspace& w, cudaStream_t s
                 stream, args);
 }
 
-template <bool kFp8>
+template <bool kFp8, int kWaves>
 cudaError_t tall_products(const ExpertArgs& a, const Workspace& w, cudaStream_t stream) {
-  const cudaError_t error = tall_product<kFp8, true>(a, w, stream);
-  return error != cudaSuccess ? error : tall_product<kFp8, false>(a, w, stream);
+  const cudaError_t error = tall_product<kFp8, true, kWaves>(a, w, stream);
+  return error != cudaSuccess ? error : tall_product<kFp8, false, kWaves>(a, w, stream);
+}
+
+template <bool kFp8>
+cudaError_t tall_products(const ExpertArgs& a, const Workspace& w, int tile, cudaStream_t stream) {
+  return tile == kTallTile ? tall_products<kFp8, 1>(a, w, stream)
+                           : tall_products<kFp8, 2>(a, w, stream);
 }
 
 // --- a turn -------------------------------------------------------------------------------------
-
-struct Choice {
-  bool tall;
-  int32_t tile;
-};
 
 // From the tokens alone: the counts are known on the device only. Narrow tiles are as wide as an
 // expert's rows are likely to be, so that its weights are read once.
 Choice choose(const ExpertArgs& a, int64_t tokens) {
   const double mean = static_cast<double>(tokens * a.experts_per_token) / a.shape.experts;
-  constexpr double kTallMean = 96.0;
+  constexpr double kTallMean = 56.0, kWideMean = 1024.0;
   if (a.path == ExpertPath::kTall || (a.path == ExpertPath::kAuto && mean > kTallMean))
-    return {true, kTallTile};
+    return {true, a.tile != 0 ? a.tile : mean >= kWideMean ? 2 * kTallTile : kTallTile};
   if (a.tile != 0) return {false, a.tile};
   const double likely =
       std::min(static_cast<double>(tokens), mean + 2.5 * std::sqrt(mean));  // ids are distinct
@@ -355,13 +361,13 @@ Choice choose(const ExpertArgs& a, int64_t tokens) {
 cudaError_t run_turn(const ExpertArgs& a, cudaStream_t stream) {
   const int64_t pairs = a.tokens * a.experts_per_token;
   const Choice choice = choose(a, a.tokens);
-  const Workspace w = divide(a.workspace, a.shape, pairs, choice.tall);
+  const Workspace w = divide(a.workspace, a.shape, pairs, choice);
   cudaError_t error = launch(sort_kernel, {.grid = dim3(1), .threads = kSortThreads}, stream,
                              SortArgs{.experts = a.experts,
                                       .pairs = static_cast<int32_t>(pairs),
                                       .num_experts = a.shape.experts,
                                       .tile = choice.tile,
-                                      .align = alignment(choice.tall),
+                                      .align = alignment(choice),
                                       .row_of = w.row_of,
                                       .tiles = w.tiles,
                                       .num_tiles = w.num_tiles});
@@ -387,7 +393,8 @@ cudaError_t run_turn(const ExpertArgs& a, cudaStream_t stream) {
   }
   if (error != cudaSuccess) return error;
   if (choice.tall) {
-    error = a.shape.fp8 ? tall_products<true>(a, w, stream) : tall_products<false>(a, w, stream);
+    error = a.shape.fp8 ? tall_products<true>(a, w, choice.tile, stream)
+                        : tall_products<false>(a, w, choice.tile, stream);
   } else {
     error = a.shape.fp8 ? narrow_products<true>(a, w, choice.tile, stream)
                         : narrow_products<false>(a, w, choice.tile, stream);
@@ -456,7 +463,9 @@ std::vector<std::byte> expert_table(std::span<const MlpWeights> all) {
 
 size_t expert_workspace_bytes(const ExpertShape& shape, int32_t experts_per_token,
                               int64_t tokens_at_once) {
-  return divide(nullptr, shape, tokens_at_once * experts_per_token, true).bytes;
+  return divide(nullptr, shape, tokens_at_once * experts_per_token,
+                {.tall = true, .tile = 2 * kTallTile})
+      .bytes;
 }
 
 cudaError_t run_experts(const ExpertArgs& args, cudaStream_t stream) {

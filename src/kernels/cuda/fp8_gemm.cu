@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kNarrowTokensMax = 128;  // in one tile of the narrow path
 constexpr int kSplitMax = 8;               // blocks of a cluster
+constexpr int64_t kLongGroups = 48;        // of K: from here on a finer cut pays (measured)
 
 void check(const Fp8GemmArgs& a) {
   GALLEY_CHECK(a.x.ld >= a.x.cols && a.x.ld % 16 == 0, "rows of codes are padded to 16 bytes");
@@ -95,7 +96,7 @@ int choose_split(const Fp8GemmArgs& a, int64_t tiles, int64_t stages) {
   if (a.split != 0) return a.split;
   constexpr int64_t kStageNs = 430, kReduceNs = 500 + 25 * kN;
   // Where K is long, two blocks on a multiprocessor keep more of the memory busy than one.
-  const int64_t blocks_max = kN <= 32 && stages >= 48 ? 2 * processors() : processors();
+  const int64_t blocks_max = kN <= 64 && stages >= kLongGroups ? 2 * processors() : processors();
   int best = 1;
   int64_t best_ns = stages * kStageNs;
   for (int split = 2; split <= kSplitMax && tiles * split <= blocks_max; ++split) {
@@ -126,12 +127,13 @@ cudaError_t narrow_path(const Fp8GemmArgs& a, cudaStream_t stream) {
   const int64_t groups = fp8_groups(a.x.cols);
   const int64_t token_tiles = (a.x.rows + kN - 1) / kN;
   const int64_t tiles = (a.features + 127) / 128 * token_tiles;
+  const bool long_k = groups >= kLongGroups;
   if (a.batch_invariant) return narrow_launch<kN, false, false>(a, 1, stream);
   if constexpr (kN <= 32) {
-    if (tiles > processors() && groups >= 48 && a.split == 0)
+    if (tiles > processors() && long_k && a.split == 0)
       return narrow_launch<kN, true, true>(a, 2, stream);  // many small blocks end together
   }
-  if (tiles > processors() && token_tiles == 1 && a.split == 0) {
+  if (tiles > processors() && token_tiles == 1 && long_k && a.split == 0) {
     // Whole rounds of 128 rows for every multiprocessor; what remains would keep a few of them busy
     // for a whole round, so it is cut finer.
     const int64_t whole = tiles / processors() * processors() * 128;
@@ -144,13 +146,13 @@ cudaError_t narrow_path(const Fp8GemmArgs& a, cudaStream_t stream) {
   if constexpr (kN <= 64) {
     // 64 rows a block, both warpgroups on the same rows.
     const int64_t half_tiles = (a.features + 63) / 64 * token_tiles;
-    return narrow_launch<kN, true, true>(a, choose_split<kN, true>(a, half_tiles, groups / 2),
-                                         stream);
+    const int split = choose_split<kN, true>(a, half_tiles, (groups + 1) / 2);
+    if (split > 1) return narrow_launch<kN, true, true>(a, split, stream);
   } else {
     const int split = choose_split<kN, false>(a, tiles, groups);
     if (split > 1) return narrow_launch<kN, true, false>(a, split, stream);
-    return narrow_launch<kN, false, false>(a, 1, stream);
   }
+  return narrow_launch<kN, false, false>(a, 1, stream);
 }
 
 template <tall::Share kShare, int kWaves>
@@ -201,10 +203,16 @@ cudaError_t tall_launch(const Fp8GemmArgs& a, cudaStream_t stream) {
                 stream, args);
 }
 
+// 256 tokens a tile, where there are enough tiles for several rounds of the card.
+bool prefer_wide(const Fp8GemmArgs& a) {
+  return a.x.rows / 256 * (a.features / 128) >= 4 * processors();
+}
+
 // The operand that leaves fewer tiles without a partner is shared.
 cudaError_t tall_path(const Fp8GemmArgs& a, cudaStream_t stream) {
   const bool even_features = (a.features + 127) / 128 % 2 == 0;
-  if (a.split == 2)
+  const bool wide = a.split == 0 ? prefer_wide(a) : a.split == 2;
+  if (wide)
     return even_features ? tall_launch<tall::Share::kTokens, 2>(a, stream)
                          : tall_launch<tall::Share::kWeight, 2>(a, stream);
   return even_features ? tall_launch<tall::Share::kTokens, 1>(a, stream)

@@ -38,7 +38,8 @@ struct Fp8GemmArgs {
   bool y_f32 = false;          // bf16 otherwise
   bool batch_invariant = false;
   Fp8GemmPath path = Fp8GemmPath::kAuto;
-  int32_t split = 0;  // narrow: blocks that share a tile's K (1, 2, 4, 8); 0 chooses
+  // 0 chooses. Narrow: blocks that share a tile's K, 1 .. 8. Tall: 1 or 2 times 128 tokens a tile.
+  int32_t split = 0;
 };
 
 // Errors  what the launch returns. Sizes that do not fit together are the caller's bug

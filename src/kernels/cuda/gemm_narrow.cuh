@@ -45,6 +45,7 @@ struct Args {
   ExpertMaps experts;          // grouped
   TileList tiles;              // grouped
   int32_t first_matrix;        // grouped: 0 gate and up, 2 down
+  bool tiles_ready;            // grouped: an earlier kernel than the one before wrote the tiles
   int32_t tokens;              // dense: T
   int32_t features;            // M: rows of one weight
   int32_t k_steps;             // rows of 128 bytes in K
@@ -109,7 +110,7 @@ struct Unit {
 template <typename S>
 __device__ __forceinline__ int32_t unit_count(const Args& a) {
   const int32_t feature_tiles = (a.features + S::kRows - 1) / S::kRows;
-  if constexpr (S::kGrouped) return feature_tiles * __ldg(a.tiles.count);
+  if constexpr (S::kGrouped) return feature_tiles * __ldcg(a.tiles.count);
   return feature_tiles * ((a.tokens + S::kN - 1) / S::kN);
 }
 
@@ -117,7 +118,7 @@ template <typename S>
 __device__ __forceinline__ Unit unit_at(const Args& a, int32_t index) {
   if constexpr (S::kGrouped) {
     const int32_t feature_tiles = (a.features + S::kRows - 1) / S::kRows;
-    const int4 tile = __ldg(reinterpret_cast<const int4*>(a.tiles.tiles) + index / feature_tiles);
+    const int4 tile = __ldcg(reinterpret_cast<const int4*>(a.tiles.tiles) + index / feature_tiles);
     return {.expert = tile.x,
             .feature = index % feature_tiles * S::kRows,
             .row = tile.y,
@@ -192,8 +193,10 @@ __device__ void feed(const Args& a, Ring<S> ring) {
   const Range range = k_range<S>(a);
   const int32_t first_steps = min(S::kStages, range.end - range.begin);
   // What comes before in the stream may still run: until wait_previous_kernels() only weights are
-  // read. Grouped products must know their tiles first.
-  if constexpr (S::kGrouped) hopper::wait_previous_kernels();
+  // read, and the list of tiles if it is known to be there.
+  if constexpr (S::kGrouped) {
+    if (!a.tiles_ready) hopper::wait_previous_kernels();
+  }
   const int32_t units = unit_count<S>(a);
   int32_t acquired = -1;
   for (auto index = static_cast<int32_t>(blockIdx.x); index < units;
@@ -209,7 +212,7 @@ __device__ void feed(const Args& a, Ring<S> ring) {
       }
     }
     acquired = unit.expert;
-    const bool first = !S::kGrouped && index == static_cast<int32_t>(blockIdx.x);
+    const bool first = index == static_cast<int32_t>(blockIdx.x);
     if (first) {
       Ring<S> ahead = ring;
 #pragma unroll 1
@@ -219,6 +222,7 @@ __device__ void feed(const Args& a, Ring<S> ring) {
         ahead.next();
       }
       hopper::wait_previous_kernels();
+      hopper::let_next_kernel_start();  // which may now count on everything before this kernel
     }
 #pragma unroll 1
     for (int32_t step = range.begin; step < range.end; ++step) {
@@ -240,6 +244,8 @@ __device__ void feed(const Args& a, Ring<S> ring) {
       ring.next();
     }
   }
+  // A block without work waits too: this kernel's end must mean the end of all before it.
+  hopper::wait_previous_kernels();
 }
 
 // --- the warpgroups that multiply ---------------------------------------------------------------
@@ -493,7 +499,9 @@ __device__ __forceinline__ void work(const Args& a, Ring<S>& ring, uint8_t* stag
   const int part = __shfl_sync(0xffffffffu, thread / kWarpgroup, 0);
   // First of this thread's two rows in the tile.
   const int m0 = (S::kSplit ? 0 : 64 * part) + thread % kWarpgroup / 32 * 16 + thread % 32 / 4;
-  if constexpr (S::kGrouped) hopper::wait_previous_kernels();  // the list of tiles
+  if constexpr (S::kGrouped) {
+    if (!a.tiles_ready) hopper::wait_previous_kernels();
+  }
   const int32_t units = unit_count<S>(a);
   const Range range = k_range<S>(a);
   for (auto index = static_cast<int32_t>(blockIdx.x); index < units;
@@ -553,7 +561,6 @@ __global__ __launch_bounds__(kThreads,
     if constexpr (S::kFp8) hopper::prefetch_map(&a.x_scales);
   }
   __syncthreads();
-  hopper::let_next_kernel_start();
 
   if (thread >= kConsumers) {
     hopper::keep_registers<S::kFeedRegisters>();

@@ -51,6 +51,7 @@ struct Args {
   ExpertMaps experts;          // grouped
   TileList tiles;              // grouped
   int32_t first_matrix;        // grouped: 0 gate and up, 2 down
+  bool tiles_ready;            // narrow only
   int32_t tokens;              // dense: T
   int32_t features;            // M: rows of one weight
   int32_t k_steps;             // rows of 128 bytes in K

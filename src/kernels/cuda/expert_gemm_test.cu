@@ -212,9 +212,6 @@ TEST_P(ExpertGemm, EveryPathAndTileAgreesWithDouble) {
       const Step step(random, layer.shape, tokens, 3);
       const auto tall = run(layer, step, ExpertPath::kTall);
       expect_near(layer, step, tall, 20);
-      const auto wide = run(layer, step, ExpertPath::kTall, 256);
-      EXPECT_EQ(std::memcmp(wide.data(), tall.data(), tall.size() * 2), 0)
-          << "tile 256: bits differ";
       for (const int32_t tile : {8, 16, 32, 64}) {
         SCOPED_TRACE("tile " + std::to_string(tile));
         const auto narrow = run(layer, step, ExpertPath::kNarrow, tile);
@@ -277,8 +274,6 @@ TEST_P(ExpertGemm, RealShapes) {
     const auto narrow = run(layer, step, ExpertPath::kNarrow);
     const auto tall = run(layer, step, ExpertPath::kTall);
     expect_near(layer, step, tall, 1);
-    const auto wide = run(layer, step, ExpertPath::kTall, 256);
-    EXPECT_EQ(std::memcmp(wide.data(), tall.data(), tall.size() * 2), 0) << "tile 256: bits differ";
     EXPECT_EQ(std::memcmp(narrow.data(), tall.data(), tall.size() * 2), 0) << "bits differ";
   }
 }

@@ -222,7 +222,8 @@ __device__ void feed(const Args& a, Ring<S> ring) {
         ahead.next();
       }
       hopper::wait_previous_kernels();
-      hopper::let_next_kernel_start();  // which may now count on everything before this kernel
+      // The next grouped kernel then counts on everything before this one.
+      if constexpr (S::kGrouped) hopper::let_next_kernel_start();
     }
 #pragma unroll 1
     for (int32_t step = range.begin; step < range.end; ++step) {
@@ -561,6 +562,7 @@ __global__ __launch_bounds__(kThreads,
     if constexpr (S::kFp8) hopper::prefetch_map(&a.x_scales);
   }
   __syncthreads();
+  if constexpr (!S::kGrouped) hopper::let_next_kernel_start();
 
   if (thread >= kConsumers) {
     hopper::keep_registers<S::kFeedRegisters>();

@@ -87,6 +87,7 @@ struct Shape {
   static constexpr bool kSplit = false;              // weight_scales.cuh
   static constexpr int kElements = kFp8 ? 128 : 64;  // of K in a stage
   static constexpr int kArriving = kStageBytes + (kFp8 ? kScaleBytes : 0);
+  static_assert(!kSwiGlu || kWaves == 1, "two waves gave other bits beside FP8: not understood");
   static_assert(!kSwiGlu || (kGrouped && kShare == Share::kTokens));
   static_assert(!kGrouped || kShare == Share::kTokens, "neighbouring tiles may differ in expert");
 };

@@ -45,6 +45,8 @@ constexpr std::string_view http_reason(int status) {
       return "Bad Request";
     case 401:
       return "Unauthorized";
+    case 402:
+      return "Payment Required";
     case 404:
       return "Not Found";
     case 405:

@@ -172,8 +172,9 @@ void read_common_fields(FieldReader& reader, const ParseContext& context, Common
     reader.boolean("add_special_tokens", add);
     out.add_special_tokens = add;
   }
-  std::string user;
-  reader.string("user", limits.name_bytes_max, user);
+  // OpenAI's newer name and DeepSeek's; the first that is there counts.
+  for (const std::string_view key : {"user", "safety_identifier", "user_id"})
+    if (out.user.empty()) reader.string(key, limits.name_bytes_max, out.user);
   refuse_unsupported(reader);
   if (reader.ok() && out.stream && out.sampling.prompt_logprobs >= 0) {
     reader.fail("prompt_logprobs", "invalid_value",

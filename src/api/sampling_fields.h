@@ -29,6 +29,7 @@ struct CommonFields {
   bool return_token_ids = false;
   bool return_tokens_as_token_ids = false;
   std::string cache_salt;
+  std::string user;  // the end user, as the caller names them
   int32_t priority = 0;
   // Not a field of the body: how long the client waits for the whole answer (x-galley-deadline-ms).
   std::optional<int64_t> deadline_ms;

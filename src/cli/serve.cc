@@ -19,6 +19,7 @@ struct ServeFlags {
   std::string host = "127.0.0.1";
   int64_t port = 8000;
   std::vector<std::string> api_keys;
+  std::string tenants;
   bool allow_unauthenticated = false;
   std::vector<std::string> allowed_origins;
   double shutdown_timeout_s = 30;
@@ -33,6 +34,8 @@ void declare(ServeFlags* flags, Settings* settings) {
   settings->add({"port", "N", "0: any free one"}, {.min = 0, .max = 65535}, &flags->port);
   settings->add({"api-key", "KEY", "clients must send one of these"}, &flags->api_keys).secret =
       true;
+  settings->add({"tenants", "FILE", "the tenant store: keys, tiers, balances (galley tenant)"},
+                &flags->tenants);
   settings->add_switch({"allow-unauthenticated", "", "listen beyond loopback without a key"},
                        &flags->allow_unauthenticated);
   settings->add({"allowed-origins", "URL", "web pages that may call (CORS); * for all"},
@@ -55,6 +58,12 @@ Result<ServedModelOptions> resolve(const ServeFlags& flags) {
   out.server.allow_unauthenticated = flags.allow_unauthenticated;
   out.server.cors_origins = flags.allowed_origins;
   out.server.shutdown_timeout_ms = static_cast<int64_t>(flags.shutdown_timeout_s * 1000);
+  out.tenants = flags.tenants;
+  out.server.keys_elsewhere = !flags.tenants.empty();
+  if (!flags.tenants.empty() && !flags.api_keys.empty()) {
+    return Status(Code::kInvalid,
+                  "--api-key and --tenants: with a tenant store, make keys by 'galley key create'");
+  }
   if (flags.api_keys.size() > kApiKeysMax) {
     return Status(Code::kInvalid, "--api-key: more than " + std::to_string(kApiKeysMax) + " keys");
   }
@@ -114,7 +123,8 @@ Status run_serve(Args args, const Variables& variables) {
   print_limits(*served, options.server.limits);
   served->run([&] {
     log_info("ready: ", joined(served->names()), " at ", served->url(),
-             options.server.api_keys.empty() ? " without a key" : " with a key");
+             options.server.api_keys.empty() && options.tenants.empty() ? " without a key"
+                                                                        : " with a key");
   });
   log_info("stopped");
   return Status();

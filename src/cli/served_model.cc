@@ -10,6 +10,7 @@
 #include "cli/text_model.h"
 #include "cli/version.h"
 #include "gateway/serve_app.h"
+#include "kernels/ops.h"
 
 namespace galley::cli {
 
@@ -85,6 +86,10 @@ Result<std::unique_ptr<ServedModel>> ServedModel::start(const ServedModelOptions
   }
   app_options.requests_max = static_cast<size_t>(options.serving.max_num_queued_reqs) +
                              static_cast<size_t>(planned.plan.max_num_seqs);
+  app_options.tenants_path = options.tenants;
+  app_options.queued_sequences_max = static_cast<int32_t>(options.serving.max_num_queued_reqs);
+  app_options.capacity.slots = planned.plan.max_num_seqs;
+  app_options.capacity.kv_tokens = int64_t{planned.plan.num_blocks} * kernels::kBlockTokens;
   if (options.serving.seed) {
     const Result<int64_t> seed = parse_count(*options.serving.seed);
     if (!seed.ok()) return Status(Code::kInvalid, "--seed: " + seed.message());

@@ -37,7 +37,8 @@ struct ServedModelOptions {
   bool prefix_caching = true;
   ServingFlags serving;
   gateway::ServerOptions server;
-  bool quiet = false;  // no plan, no progress, no log
+  std::string tenants;  // the tenant store; empty: one tenant
+  bool quiet = false;   // no plan, no progress, no log
   // Called once the memory plan has chosen what was left to it, before anything is loaded.
   std::function<void(const model::MemoryPlan&)> on_planned;
 };

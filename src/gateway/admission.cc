@@ -85,8 +85,9 @@ Reason Admission::obstacle(const Ask& ask) const {
   }
   if (sequences == 0 && running_sequences_ == 0) return Reason::kNone;  // However large.
   const int64_t room = int64_t{capacity_.slots} + limits_.spare_sequences;
+  const int64_t displaced = std::min(capacity_.slots, limits_.displaced_sequences_max);
   if (sequences > 0 && sequences + ask.sequences > room) return Reason::kSlot;
-  if (running_sequences_ + ask.sequences > room + capacity_.slots) return Reason::kSlot;
+  if (running_sequences_ + ask.sequences > room + displaced) return Reason::kSlot;
   const int64_t need = expected_kv(ask, expected_output(ask, 0));
   if (capacity_.kv_tokens > 0 && sequences > 0 && kv_tokens + need > capacity_.kv_tokens)
     return Reason::kMemory;
@@ -114,8 +115,11 @@ double Admission::service_ms(const Ask& ask) const {
   return ms_to_first_ + ms_per_output_ * each;
 }
 
-WaitEstimate Admission::wait_now() const {
-  return waits_.estimate(queue_.cost());
+WaitEstimate Admission::wait_for(uint64_t tenant, double weight) const {
+  QueueItem item;
+  item.tenant = tenant;
+  item.weight = weight;
+  return waits_.estimate(queue_.cost_ahead(item) + item.cost);
 }
 
 QueueItem Admission::queue_item(const Ask& ask, double cost, int64_t now_ms) const {
@@ -221,7 +225,8 @@ std::vector<Overdue> Admission::overdue(int64_t now_ms) {
   }
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   for (Overdue& one : out) {
-    one.retry_after_ms = spread(wait_now().median_ms);
+    const Ask& ask = waiting_.at(one.id).ask;
+    one.retry_after_ms = spread(wait_for(ask.tenant, ask.weight).median_ms);
     finish(one.id, {}, now_ms);
   }
   return out;

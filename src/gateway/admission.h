@@ -11,8 +11,8 @@
 // What the engine holds is counted in sequences and in tokens of KV cache, prompt plus the expected
 // answer, corrected as tokens appear. The next in the queue is never skipped because a smaller one
 // would fit: that would starve the large. A request of a higher level does not wait for the slots
-// of lower ones: the engine lets it displace them, and they go on later, so at most
-// `2 * slots + spare` sequences are in the engine.
+// of lower ones: the engine lets it displace them, and they go on later, so at
+// most `slots + spare + displaced` sequences are in the engine.
 //
 // Pure: time (milliseconds) is an argument, draws come from a seeded generator.
 #pragma once
@@ -38,10 +38,11 @@ struct AdmissionLimits {
   FairQueueLimits queue;
   int64_t queued_sequences_max = 1024;  // waiting; one request alone always may
   int32_t spare_sequences = 2;          // in the engine beyond its slots, so that none stands empty
-  double prefill_cost = 1;              // of a prompt token
-  double decode_cost = 2;               // of an output token
-  double length_quantile = 0.75;        // of the expected length
-  double prior_rate = 1.0;              // cost per ms, until measured
+  int32_t displaced_sequences_max = 64;  // of lower levels, besides; at most as many as slots
+  double prefill_cost = 1;               // of a prompt token
+  double decode_cost = 2;                // of an output token
+  double length_quantile = 0.75;         // of the expected length
+  double prior_rate = 1.0;               // cost per ms, until measured
   int64_t retry_after_ms_min = 1'000;
   int64_t retry_after_ms_max = 120'000;
   double retry_spread = 0.5;  // Retry-After is 1 to 1 + this times the estimate
@@ -132,8 +133,8 @@ class Admission {
 
   // Of all that wait, in order. Cost: a copy of the queue.
   std::vector<std::pair<uint64_t, QueueNews>> news(int64_t now_ms) const;
-  // When somebody of this weight who came now would start.
-  WaitEstimate wait_now() const;
+  // When an average request of the tenant that came now would start, if it had to wait.
+  WaitEstimate wait_for(uint64_t tenant, double weight) const;
 
   void set_capacity(const EngineCapacity& capacity) { capacity_ = capacity; }
   bool is_waiting(uint64_t id) const { return queue_.waits(id); }

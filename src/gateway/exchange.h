@@ -42,7 +42,10 @@ class Exchange {
   // False once the answer has ended or the client has gone: nobody hears what follows.
   virtual bool open() const = 0;
   virtual void respond(HttpResponse response) = 0;
-  virtual void begin_stream() = 0;  // 200, stream_type
+  // 200, stream_type. After one of kJson respond() sends the body, whatever its status would have
+  // been.
+  virtual void begin_stream() = 0;
+  virtual bool begun() const = 0;
   virtual void send(std::string_view event) = 0;
   virtual void end_stream() = 0;
 
@@ -51,8 +54,12 @@ class Exchange {
 
   // Of a stream; set before begin_stream(). Only events can have comments to keep them alive.
   static constexpr std::string_view kEvents = "text/event-stream; charset=utf-8";
+  // One JSON body, which may begin with blank lines.
+  static constexpr std::string_view kJson = "application/json";
   static constexpr std::string_view kJsonLines = "application/x-ndjson";
   std::string_view stream_type = kEvents;
+  // Sent with whatever answer comes, if it has not begun.
+  std::vector<std::pair<std::string, std::string>> answer_headers;
 
   // For the access log.
   std::string model;

@@ -1,6 +1,7 @@
 #include "gateway/generation.h"
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,7 @@ class AnswerSink : public GenerationSink {
         choices_(prompts * choices_per_prompt),
         prompts_(prompts) {}
 
+  void on_prepared(const Demand&) override {}
   void on_accepted() override {}
 
   void on_prompt(api::PromptInfo prompt) override {
@@ -108,10 +110,7 @@ class StreamSink : public AnswerSink {
  public:
   using AnswerSink::AnswerSink;
 
-  void on_accepted() override {
-    accepted_ = true;
-    exchange_->begin_stream();
-  }
+  void on_accepted() override { exchange_->begin_stream(); }
 
   void on_delta(api::Delta delta) override {
     choices_[static_cast<size_t>(delta.choice)].usage = delta.usage;
@@ -127,7 +126,7 @@ class StreamSink : public AnswerSink {
   }
 
   void finish(const std::optional<api::Error>& error, const api::Usage& usage) override {
-    if (error && !accepted_) return exchange_->respond(error_response(*error));
+    if (error && !exchange_->begun()) return exchange_->respond(error_response(*error));
     if (error) {
       exchange_->send(api::sse_event(api::error_body(*error)));
     } else if (options_.include_usage) {
@@ -136,8 +135,6 @@ class StreamSink : public AnswerSink {
     exchange_->send(api::kSseDone);
     exchange_->end_stream();
   }
-
-  bool accepted_ = false;  // the stream has begun: errors are events now
 };
 
 class ChatStreamSink : public StreamSink {
@@ -221,12 +218,44 @@ api::ResponseOptions options_for(const api::CommonFields& common) {
   return options;
 }
 
+// A header that is a number of milliseconds; the router has checked it.
+std::optional<int64_t> milliseconds(const HttpRequest& request, std::string_view name) {
+  const std::string_view text = request.header(name);
+  int64_t value = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  return parsed.ec == std::errc() ? std::optional(value) : std::nullopt;
+}
+
+// A turn of a conversation whose earlier turns were answered.
+bool is_continued(const GenerationRequest& request) {
+  const auto* chat = std::get_if<api::ChatRequest>(&request);
+  if (chat == nullptr) return false;
+  return std::any_of(chat->messages.begin(), chat->messages.end(), [](const auto& message) {
+    const boost::json::value* role = message.get_object().if_contains("role");
+    return role != nullptr && *role == "assistant";
+  });
+}
+
 void start(const GenerationContext& context, GenerationRequest request,
            std::shared_ptr<GenerationSink> sink, const std::shared_ptr<Exchange>& exchange) {
   exchange->model = context.model;
-  Upstream* const upstream = context.upstream;
-  const Upstream::GenerationId id = upstream->generate(std::move(request), std::move(sink));
-  exchange->on_gone = [upstream, id] { upstream->cancel(id); };
+  const api::CommonFields& common =
+      std::visit([](const auto& one) -> const api::CommonFields& { return one.common; }, request);
+  Entry entry;
+  entry.caller = context.caller;
+  entry.user = common.user;
+  entry.model = context.model;
+  entry.priority = common.priority;
+  entry.stream = common.stream;
+  entry.continued = is_continued(request);
+  entry.bills_output = common.max_tokens != 0;
+  entry.queue_events = exchange->request().header(kQueueEventsHeader) == "1";
+  entry.deadline_ms = common.deadline_ms;
+  entry.wait_ms_max = milliseconds(exchange->request(), kWaitHeader);
+  FrontDoor* const door = context.door;
+  const FrontDoor::VisitId id =
+      door->enter(std::move(entry), std::move(request), std::move(sink), exchange);
+  exchange->on_gone = [door, id] { door->leave(id); };
 }
 
 }  // namespace

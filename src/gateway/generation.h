@@ -7,22 +7,28 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "api/answer_writer.h"
 #include "api/format.h"
 #include "gateway/exchange.h"
+#include "gateway/front_door.h"
 #include "gateway/upstream.h"
 
 namespace galley::gateway {
 
+constexpr std::string_view kWaitHeader = "x-galley-max-queue-ms";
+constexpr std::string_view kQueueEventsHeader = "x-galley-queue-events";
+
 struct GenerationContext {
-  Upstream* upstream = nullptr;
+  FrontDoor* door = nullptr;
+  std::shared_ptr<const Caller> caller;
   std::string model;        // the served name to answer under
   std::string fingerprint;  // system_fingerprint
   int64_t now_s = 0;        // wall clock, for `created`
 };
 
-// Each answers `exchange`, now or later; when its client goes, the upstream is told to cancel.
+// Each answers `exchange`, now or later; when its client goes, the front door is told.
 void start_chat(const GenerationContext& context, api::ChatRequest request,
                 std::shared_ptr<Exchange> exchange);
 void start_completion(const GenerationContext& context, api::CompletionRequest request,

@@ -1,5 +1,6 @@
 #include "gateway/http_exchange.h"
 
+#include <iterator>
 #include <utility>
 
 #include "api/answer_writer.h"
@@ -24,8 +25,13 @@ HttpExchange::HttpExchange(Connection* connection, HttpRequest request, std::str
 void HttpExchange::respond(HttpResponse response) {
   if (connection_ == nullptr || ended_) return;
   Connection& connection = *connection_;
-  if (connection.shared_->draining) connection.keep_alive_ = false;
   if (response.error) connection.shared_->handler->shape_error(request_, request_id_, &response);
+  if (streaming_) {  // Its head is out.
+    send(response.body);
+    return end_stream();
+  }
+  if (connection.shared_->draining) connection.keep_alive_ = false;
+  std::move(answer_headers.begin(), answer_headers.end(), std::back_inserter(response.headers));
   std::string bytes = response_head(response, {.version = request_.version,
                                                .keep_alive = connection.keep_alive_,
                                                .request_id = request_id_,
@@ -44,6 +50,7 @@ void HttpExchange::begin_stream() {
   HttpResponse response;
   response.content_type = stream_type;
   response.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
+  std::move(answer_headers.begin(), answer_headers.end(), std::back_inserter(response.headers));
   connection.send_bytes(
       response_head(response, {.version = request_.version,
                                .keep_alive = connection.keep_alive_,
@@ -78,9 +85,9 @@ void HttpExchange::end_stream() {
 
 void HttpExchange::keep_alive(int64_t now_ms) {
   if (connection_ == nullptr || !streaming()) return;
-  if (stream_type != kEvents) return;
+  if (stream_type == kJsonLines) return;
   if (now_ms - last_sent_ms_ >= connection_->limits_.keep_alive_comment_ms)
-    send(api::kSseKeepAlive);
+    send(stream_type == kEvents ? api::kSseKeepAlive : std::string_view("\n"));
 }
 
 void HttpExchange::cut_off() {
@@ -88,7 +95,7 @@ void HttpExchange::cut_off() {
   if (auto gone = std::exchange(on_gone, nullptr)) gone();
   const api::Error error = api::error_of(
       Status(Code::kUnavailable, "the server shut down before the answer was complete; retry"));
-  if (!streaming_) return respond(error_response(error));
+  if (!streaming_ || stream_type == kJson) return respond(error_response(error));
   if (stream_type == kEvents) {
     send(api::sse_event(api::error_body(error)));
     send(api::kSseDone);

@@ -20,6 +20,7 @@ class HttpExchange : public Exchange {
   bool open() const override { return connection_ != nullptr && !ended_; }
   void respond(HttpResponse response) override;
   void begin_stream() override;
+  bool begun() const override { return streaming_ || ended_; }
   void send(std::string_view event) override;
   void end_stream() override;
 

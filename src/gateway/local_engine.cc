@@ -1,5 +1,6 @@
 #include "gateway/local_engine.h"
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/post.hpp>
 #include <iterator>
@@ -36,6 +37,7 @@ struct LocalEngine::Generation {
   std::vector<ChoiceStream> choices;
   std::vector<engine::RequestId> requests;  // of each choice; 0: over
   std::vector<bool> prompt_begun;
+  bool is_prepared = false;            // and not started
   size_t live = 0;                     // choices not over
   std::optional<int64_t> deadline_ms;  // on the engine's clock
   std::atomic<bool> cancelled{false};
@@ -63,8 +65,8 @@ engine::Engine::EventSink LocalEngine::sink() {
   };
 }
 
-Upstream::GenerationId LocalEngine::generate(GenerationRequest request,
-                                             std::shared_ptr<GenerationSink> sink) {
+Upstream::GenerationId LocalEngine::prepare(GenerationRequest request,
+                                            std::shared_ptr<GenerationSink> sink) {
   const GenerationId id = ++last_id_;
   const auto generation = std::make_shared<Generation>();
   generation->request = std::move(request);
@@ -77,7 +79,7 @@ Upstream::GenerationId LocalEngine::generate(GenerationRequest request,
                          [generation, text = text_, max_model_len = options_.max_model_len] {
                            if (generation->cancelled) return;
                            generation->prepared =
-                               prepare(generation->request, *text, max_model_len);
+                               gateway::prepare(generation->request, *text, max_model_len);
                          },
                          [self = self_, id] {
                            if (*self != nullptr) (*self)->prepared(id);
@@ -97,7 +99,28 @@ void LocalEngine::prepared(GenerationId id) {
   if (it == generations_.end()) return;  // Cancelled.
   const GenerationPtr generation = it->second;
   if (generation->prepared.error) return end(id, std::move(generation->prepared.error));
-  if (auto error = submit(id, *generation)) return end(id, std::move(error));
+  Demand demand;
+  const auto* completion = std::get_if<api::CompletionRequest>(&generation->request);
+  const api::CommonFields& common = common_of(generation->request);
+  const int32_t per_prompt = completion != nullptr ? completion->best_of : common.n;
+  demand.sequences = per_prompt * static_cast<int32_t>(generation->prepared.prompts.size());
+  int32_t room = options_.max_model_len;
+  for (const PreparedPrompt& prompt : generation->prepared.prompts) {
+    const auto tokens = static_cast<int32_t>(prompt.tokens.size());
+    demand.prompt_tokens += tokens;
+    room = std::min(room, options_.max_model_len - tokens);
+  }
+  demand.output_max = std::max(common.max_tokens.value_or(room), 1);
+  generation->is_prepared = true;
+  generation->sink->on_prepared(demand);
+}
+
+void LocalEngine::start(GenerationId id, const StartOptions& options) {
+  const auto it = generations_.find(id);
+  if (it == generations_.end() || !it->second->is_prepared) return;
+  const GenerationPtr generation = it->second;
+  generation->is_prepared = false;
+  if (auto error = submit(id, *generation, options)) return end(id, std::move(error));
   generation->sink->on_accepted();
   const bool waits_for_logprobs = common_of(generation->request).sampling.prompt_logprobs >= 0;
   for (size_t i = 0; i < generation->prepared.prompts.size() && !waits_for_logprobs; ++i) {
@@ -112,7 +135,8 @@ uint64_t LocalEngine::draw_seed(GenerationId id) const {
   return siphash128({*options_.seed, 0}, std::as_bytes(std::span(&id, 1))).low;
 }
 
-std::optional<api::Error> LocalEngine::submit(GenerationId id, Generation& generation) {
+std::optional<api::Error> LocalEngine::submit(GenerationId id, Generation& generation,
+                                              const StartOptions& start) {
   const api::CommonFields& common = common_of(generation.request);
   const auto* chat = std::get_if<api::ChatRequest>(&generation.request);
   const auto* completion = std::get_if<api::CompletionRequest>(&generation.request);
@@ -132,6 +156,9 @@ std::optional<api::Error> LocalEngine::submit(GenerationId id, Generation& gener
       generation.choices.emplace_back(options, common, *text_);
       engine::Request request =
           engine_request(generation.request, prompt, *text_, options_.max_model_len, i, seed);
+      request.priority = start.priority;
+      if (!start.cache_isolation.empty())
+        request.cache_scope = cache_scope(start.cache_isolation + '\0' + common.cache_salt);
       request.id = ++last_request_id_;
       request.deadline_ms = generation.deadline_ms;
       generation.requests.push_back(request.id);

@@ -44,7 +44,8 @@ class LocalEngine : public Upstream {
   engine::Engine::EventSink sink();
   void attach(engine::Engine* engine) { engine_ = engine; }
 
-  GenerationId generate(GenerationRequest request, std::shared_ptr<GenerationSink> sink) override;
+  GenerationId prepare(GenerationRequest request, std::shared_ptr<GenerationSink> sink) override;
+  void start(GenerationId id, const StartOptions& options) override;
   void cancel(GenerationId id) override;
   void tokenize(api::TokenizeRequest request, TokensDone done) override;
   void detokenize(api::DetokenizeRequest request, TextDone done) override;
@@ -58,7 +59,8 @@ class LocalEngine : public Upstream {
 
   void prepared(GenerationId id);
   uint64_t draw_seed(GenerationId id) const;
-  std::optional<api::Error> submit(GenerationId id, Generation& generation);
+  std::optional<api::Error> submit(GenerationId id, Generation& generation,
+                                   const StartOptions& options);
   void on_events(std::vector<engine::Event> events);
   void on_event(engine::Event event);
   void begin_prompt(GenerationId id, Generation& generation, engine::Event& event, size_t prompt);

@@ -22,6 +22,10 @@ constexpr int32_t kContext = 512;
 
 class Recorder : public GenerationSink {
  public:
+  void on_prepared(const Demand& asked) override {
+    demand = asked;
+    start();
+  }
   void on_accepted() override { accepted = true; }
   void on_prompt(api::PromptInfo prompt) override { prompts.push_back(std::move(prompt)); }
   void on_delta(api::Delta delta) override {
@@ -36,6 +40,8 @@ class Recorder : public GenerationSink {
     error = std::move(end_error);
   }
 
+  std::function<void()> start;
+  Demand demand;
   bool accepted = false;
   bool ended = false;
   std::vector<api::PromptInfo> prompts;
@@ -96,9 +102,16 @@ class LocalEngineTest : public ::testing::Test {
     return request;
   }
 
+  // Starts at once what is prepared.
+  Upstream::GenerationId generate(GenerationRequest request,
+                                  const std::shared_ptr<Recorder>& recorder) {
+    const Upstream::GenerationId id = local_.prepare(std::move(request), recorder);
+    recorder->start = [this, id] { local_.start(id, {}); };
+    return id;
+  }
   std::shared_ptr<Recorder> run(GenerationRequest request) {
     auto recorder = std::make_shared<Recorder>();
-    local_.generate(std::move(request), recorder);
+    generate(std::move(request), recorder);
     EXPECT_TRUE(until([&] { return recorder->ended; }));
     return recorder;
   }
@@ -221,7 +234,7 @@ TEST_F(LocalEngineTest, Cancel) {
   const auto recorder = std::make_shared<Recorder>();
   api::CompletionRequest request = completion("hello", 400);
   request.common.n = request.best_of = 4;
-  const auto id = local_.generate(request, recorder);
+  const auto id = generate(request, recorder);
   EXPECT_TRUE(until([&] { return !recorder->choices.empty(); }));
   local_.cancel(id);
   local_.cancel(id);
@@ -229,11 +242,11 @@ TEST_F(LocalEngineTest, Cancel) {
   EXPECT_TRUE(until([&] { return idle(); }));
   EXPECT_FALSE(recorder->ended);
   const auto early = std::make_shared<Recorder>();
-  local_.cancel(local_.generate(completion("x", 4), early));  // Before it is prepared.
+  local_.cancel(generate(completion("x", 4), early));  // Before it is prepared.
   const auto within = std::make_shared<Recorder>();
   Upstream::GenerationId own = 0;
   within->on_first_delta = [&] { local_.cancel(own); };
-  own = local_.generate(completion("y", 100), within);
+  own = generate(completion("y", 100), within);
   EXPECT_TRUE(until([&] { return !within->choices.empty() && local_.live() == 0; }));
   EXPECT_TRUE(until([&] { return idle(); }));
   EXPECT_FALSE(early->ended || within->ended);
@@ -269,7 +282,7 @@ TEST_F(LocalEngineTest, AFullEngineRefusesTheWholeRequest) {
 TEST_F(LocalEngineTest, TheEngineStops) {
   start();
   const auto recorder = std::make_shared<Recorder>();
-  local_.generate(completion("hello", 500), recorder);
+  generate(completion("hello", 500), recorder);
   EXPECT_TRUE(until([&] { return !recorder->choices.empty(); }));
   engine_->stop();
   EXPECT_TRUE(until([&] { return recorder->ended; }));

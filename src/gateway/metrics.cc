@@ -177,7 +177,8 @@ void write_engine_metrics(std::string& out_text, const engine::EngineStats& stat
   Exposition out(out_text, "engine=\"" + escape_label(labels.engine) + "\",model_name=\"" +
                                escape_label(labels.model_name) + "\"");
   out.gauge("vllm:num_requests_running", "Requests in the running batch.", stats.requests_running);
-  out.gauge("vllm:num_requests_waiting", "Requests waiting.", stats.requests_waiting);
+  out.gauge("vllm:num_requests_waiting", "Requests waiting.",
+            static_cast<uint64_t>(stats.requests_waiting + labels.queued));
   const double usage = stats.blocks_total == 0 ? 0.0
                                                : static_cast<double>(stats.blocks_held) /
                                                      static_cast<double>(stats.blocks_total);

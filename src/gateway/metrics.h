@@ -33,6 +33,7 @@ class HttpMetrics {
 struct EngineLabels {
   std::string model_name;
   std::string engine = "0";
+  int64_t queued = 0;  // sequences that wait in front of the engine
 };
 
 // Appends vllm:* for one engine.

@@ -193,13 +193,6 @@ Prepared prepare_completion(const api::CompletionRequest& request, const TextMod
 }
 
 // A process keeps its scopes apart from every other's and from what a client could compute.
-uint64_t cache_scope(const std::string& salt) {
-  static const HashKey key = random_hash_key();
-  if (salt.empty()) return 0;
-  const Hash128 hash = siphash128(key, std::as_bytes(std::span(salt.data(), salt.size())));
-  return hash.low == 0 ? 1 : hash.low;
-}
-
 // Another stream of randomness for each choice, the first being the seed's own.
 uint64_t seed_of_choice(uint64_t seed, int32_t choice) {
   uint64_t mixed = static_cast<uint64_t>(choice) * 0x9E3779B97F4A7C15u;  // 2^64 / golden ratio
@@ -221,6 +214,13 @@ engine::ThinkingLimit thinking_limit(const api::ChatRequest& request, const Prep
 }
 
 }  // namespace
+
+uint64_t cache_scope(const std::string& salt) {
+  static const HashKey key = random_hash_key();
+  if (salt.empty()) return 0;
+  const Hash128 hash = siphash128(key, std::as_bytes(std::span(salt.data(), salt.size())));
+  return hash.low == 0 ? 1 : hash.low;
+}
 
 Prepared prepare(const GenerationRequest& request, const TextModel& text, int32_t max_model_len) {
   if (const auto* chat = std::get_if<api::ChatRequest>(&request))
@@ -262,7 +262,6 @@ engine::Request engine_request(const GenerationRequest& request, const PreparedP
   out.sampling.min_tokens = std::min(out.sampling.min_tokens, out.sampling.max_tokens);
   if (const auto* chat = std::get_if<api::ChatRequest>(&request))
     out.thinking = thinking_limit(*chat, prompt, text.thinking);
-  out.priority = common.priority;
   out.cache_scope = cache_scope(common.cache_salt);
   return out;
 }

@@ -34,7 +34,10 @@ Prepared prepare(const GenerationRequest& request, const TextModel& text, int32_
 // The same for /tokenize, without the bounds of a generation.
 api::Parsed<Tokens> tokenize(const api::TokenizeRequest& request, const TextModel& text);
 
-// What one choice asks of the engine. `choice` counts within its prompt.
+// The prefix cache's scope under which only equal `names` share; 0, the shared one, for none.
+uint64_t cache_scope(const std::string& name);
+
+// What one choice asks of the engine, but for its priority. `choice` counts within its prompt.
 engine::Request engine_request(const GenerationRequest& request, const PreparedPrompt& prompt,
                                const TextModel& text, int32_t max_model_len, int32_t choice,
                                uint64_t seed);

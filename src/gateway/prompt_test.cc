@@ -131,7 +131,6 @@ TEST(Prompt, TheContextIsABound) {
 TEST(Prompt, EngineRequest) {
   const TextModel text = testing::tiny_text_model(true);
   api::ChatRequest request = chat("hi");
-  request.common.priority = -3;
   request.common.sampling.top_k = 7;
   request.thinking.budget_tokens = 9;
   const Prepared prepared = prepare(request, text, kContext);
@@ -145,7 +144,6 @@ TEST(Prompt, EngineRequest) {
   EXPECT_NE(make(1).sampling.seed, make(2).sampling.seed);
   EXPECT_EQ(first.sampling.max_tokens, kContext - static_cast<int32_t>(prompt.tokens.size()));
   EXPECT_EQ(first.sampling.top_k, 7);
-  EXPECT_EQ(first.priority, -3);
   EXPECT_EQ(first.cache_scope, 0u);
   EXPECT_TRUE(first.thinking.open_at_start);
   EXPECT_EQ(first.thinking.budget, 9);

@@ -11,11 +11,13 @@
 #include "api/tokenize.h"
 #include "base/log.h"
 #include "gateway/generation.h"
+#include "gateway/tenant_json.h"
 
 namespace galley::gateway {
 namespace {
 
 constexpr std::string_view kModelsPrefix = "/v1/models/";
+constexpr std::string_view kQueuePrefix = "/v1/queue/";
 constexpr int kRetryAfterDrainS = 5;
 constexpr std::string_view kDeadlineHeader = "x-galley-deadline-ms";
 constexpr int64_t kDeadlineMsMax = 24 * 3600 * 1000;
@@ -49,6 +51,15 @@ HttpResponse unauthorized(bool given) {
   return response;
 }
 
+HttpResponse out_of_balance() {
+  api::Error error;
+  error.http = 402;
+  error.type = "insufficient_quota";
+  error.code = "insufficient_balance";
+  error.message = "the balance is used up; add to it, and do not retry before";
+  return error_response(error);
+}
+
 // "application/json", whatever parameters follow. Required because a web page can send anything
 // else to a local server without asking first.
 bool is_json(std::string_view content_type) {
@@ -60,10 +71,11 @@ bool is_json(std::string_view content_type) {
   return type == kJson;
 }
 
-// x-galley-deadline-ms: how long the client waits for the whole answer. Nothing: no such header;
-// 0: one that is not a number of milliseconds within the bound.
-std::optional<int64_t> deadline_ms(const HttpRequest& request) {
-  const std::string_view text = request.header(kDeadlineHeader);
+// x-galley-deadline-ms: how long the client waits for the whole answer; x-galley-max-queue-ms: for
+// its beginning. Nothing: no such header; 0: one that is not a number of milliseconds within the
+// bound.
+std::optional<int64_t> milliseconds(const HttpRequest& request, std::string_view name) {
+  const std::string_view text = request.header(name);
   if (text.empty()) return std::nullopt;
   int64_t value = 0;
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -100,15 +112,16 @@ struct Router::Route {
   std::string_view path;
   bool post = false;  // else GET and HEAD
   bool needs_key = false;
+  bool generates = false;  // costs money
   void (Router::*handle)(ExchangePtr) = nullptr;
 };
 
-Router::Router(RouterOptions options, const std::vector<std::string>& api_keys,
-               const Server* server, Upstream* upstream, WorkPool* pool,
-               EngineMetrics engine_metrics)
+Router::Router(RouterOptions options, const Callers* callers, const Server* server, FrontDoor* door,
+               Upstream* upstream, WorkPool* pool, EngineMetrics engine_metrics)
     : options_(std::move(options)),
-      keys_(api_keys),
+      callers_(callers),
       server_(server),
+      door_(door),
       upstream_(upstream),
       pool_(pool),
       engine_metrics_(std::move(engine_metrics)),
@@ -119,33 +132,36 @@ Router::~Router() = default;
 
 const Router::Route* Router::find(const std::string& asked) const {
   const std::string path = canonical_path(asked);
-  static constexpr std::array<Route, 20> kRoutes = {{
-      {"/v1/chat/completions", true, true, &Router::handle_chat},
-      {"/v1/completions", true, true, &Router::handle_completion},
-      {"/v1/messages", true, true, &Router::handle_messages},
-      {"/v1/messages/count_tokens", true, true, &Router::handle_count_tokens},
-      {"/v1/responses", true, true, &Router::handle_responses},
-      {"/v1/responses/ID", false, true, &Router::handle_stored_response},
-      {"/v1/embeddings", true, true, &Router::handle_embeddings},
-      {"/api/chat", true, true, &Router::handle_ollama_chat},
-      {"/api/generate", true, true, &Router::handle_ollama_generate},
-      {"/api/embed", true, true, &Router::handle_embeddings},
-      {"/api/tags", false, true, &Router::handle_ollama_tags},
-      {"/api/version", false, false, &Router::handle_version},
-      {"/v1/models", false, true, &Router::handle_models},
-      {"/tokenize", true, true, &Router::handle_tokenize},
-      {"/detokenize", true, true, &Router::handle_detokenize},
-      {"/health", false, false, &Router::handle_health},
-      {"/ready", false, false, &Router::handle_ready},
-      {"/version", false, false, &Router::handle_version},
-      {"/openapi.json", false, false, &Router::handle_openapi},
-      {"/metrics", false, false, &Router::handle_metrics},
+  static constexpr std::array<Route, 22> kRoutes = {{
+      {"/v1/chat/completions", true, true, true, &Router::handle_chat},
+      {"/v1/completions", true, true, true, &Router::handle_completion},
+      {"/v1/messages", true, true, true, &Router::handle_messages},
+      {"/v1/messages/count_tokens", true, true, false, &Router::handle_count_tokens},
+      {"/v1/responses", true, true, true, &Router::handle_responses},
+      {"/v1/responses/ID", false, true, false, &Router::handle_stored_response},
+      {"/v1/embeddings", true, true, false, &Router::handle_embeddings},
+      {"/api/chat", true, true, true, &Router::handle_ollama_chat},
+      {"/api/generate", true, true, true, &Router::handle_ollama_generate},
+      {"/api/embed", true, true, false, &Router::handle_embeddings},
+      {"/api/tags", false, true, false, &Router::handle_ollama_tags},
+      {"/api/version", false, false, false, &Router::handle_version},
+      {"/v1/models", false, true, false, &Router::handle_models},
+      {"/tokenize", true, true, false, &Router::handle_tokenize},
+      {"/detokenize", true, true, false, &Router::handle_detokenize},
+      {"/v1/queue", false, true, false, &Router::handle_queue},
+      {"/user/balance", false, true, false, &Router::handle_balance},
+      {"/health", false, false, false, &Router::handle_health},
+      {"/ready", false, false, false, &Router::handle_ready},
+      {"/version", false, false, false, &Router::handle_version},
+      {"/openapi.json", false, false, false, &Router::handle_openapi},
+      {"/metrics", false, false, false, &Router::handle_metrics},
   }};
   const auto below = [&](std::string_view prefix) {
     return path.starts_with(prefix) && path.size() > prefix.size();
   };
   std::string_view wanted = path;
   if (below(kModelsPrefix)) wanted = "/v1/models";
+  if (below(kQueuePrefix)) wanted = "/v1/queue";
   if (below(kResponsesPrefix)) wanted = "/v1/responses/ID";
   for (const Route& route : kRoutes)
     if (route.path == wanted) return &route;
@@ -155,9 +171,13 @@ const Router::Route* Router::find(const std::string& asked) const {
 std::optional<HttpResponse> Router::check_head(const HttpRequest& request) {
   const Route* route = find(request.path);
   if (request.method == "OPTIONS" && options_.cors) return std::nullopt;
-  if (keys_.required() && (route == nullptr || route->needs_key)) {
+  if (callers_->required() && (route == nullptr || route->needs_key)) {
     const std::string authorization = authorization_of(request);
-    if (!keys_.accepts(authorization)) return unauthorized(!authorization.empty());
+    const std::shared_ptr<const Caller> caller = callers_->find(authorization);
+    if (caller == nullptr) return unauthorized(!authorization.empty());
+    const bool generates = route != nullptr && route->generates;
+    if (generates && caller->prepaid && callers_->balance_pico(caller->tenant) <= 0)
+      return out_of_balance();
   }
   if (route == nullptr) {
     return failure(404, "not_found",
@@ -178,12 +198,12 @@ std::optional<HttpResponse> Router::check_head(const HttpRequest& request) {
     return failure(415, "unsupported_media_type",
                    "the body must be JSON: send 'Content-Type: application/json'");
   }
-  if (route->post && deadline_ms(request) == 0) {
-    return error_response(api::invalid(std::string(kDeadlineHeader), "invalid_value",
-                                       std::string(kDeadlineHeader) +
-                                           " must be a number of milliseconds from 1 to " +
-                                           std::to_string(kDeadlineMsMax) + ", not '" +
-                                           api::excerpt(request.header(kDeadlineHeader)) + "'"));
+  for (const std::string_view name : {kDeadlineHeader, kWaitHeader}) {
+    if (!route->post || milliseconds(request, name) != 0) continue;
+    return error_response(api::invalid(
+        std::string(name), "invalid_value",
+        std::string(name) + " must be a number of milliseconds from 1 to " +
+            std::to_string(kDeadlineMsMax) + ", not '" + api::excerpt(request.header(name)) + "'"));
   }
   if (server_->draining() && route->needs_key) {
     api::Error error = api::error_of(
@@ -202,7 +222,7 @@ void Router::handle(ExchangePtr exchange) {
     response.headers = {{"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
                         {"Access-Control-Allow-Headers",
                          "Authorization, X-Api-Key, Content-Type, X-Request-Id, "
-                         "X-Galley-Deadline-Ms"},
+                         "X-Galley-Deadline-Ms, X-Galley-Max-Queue-Ms, X-Galley-Queue-Events"},
                         {"Access-Control-Max-Age", "600"}};
     return exchange->respond(std::move(response));
   }
@@ -236,29 +256,35 @@ std::optional<std::string> Router::served_name(Exchange& exchange, const std::st
   return std::nullopt;
 }
 
-GenerationContext Router::context_for(const std::string& name) const {
-  return {upstream_, name, "galley-" + options_.version, wall_clock_s()};
+std::shared_ptr<const Caller> Router::caller_of(Exchange& exchange) const {
+  std::shared_ptr<const Caller> caller = callers_->find(authorization_of(exchange.request()));
+  if (caller == nullptr) exchange.respond(unauthorized(true));
+  return caller;
 }
 
-std::optional<std::string> Router::admit(Exchange& exchange, api::CommonFields& common,
-                                         const std::vector<std::string>& unknown) const {
+std::optional<GenerationContext> Router::admit(Exchange& exchange, api::CommonFields& common,
+                                               const std::vector<std::string>& unknown) const {
   log_unknown(exchange, unknown);
-  common.deadline_ms = deadline_ms(exchange.request());
-  return served_name(exchange, common.model);
+  common.deadline_ms = milliseconds(exchange.request(), kDeadlineHeader);
+  const auto name = served_name(exchange, common.model);
+  const auto caller = name ? caller_of(exchange) : nullptr;
+  if (caller == nullptr) return std::nullopt;
+  return GenerationContext{door_, caller, *name, "galley-" + options_.version, wall_clock_s()};
 }
 
-std::optional<std::string> Router::admit(Exchange& exchange, api::ChatRequest& request) const {
-  auto name = admit(exchange, request.common, request.unknown_fields);
-  if (name) api::apply_model_alias(*name, request.thinking);
-  return name;
+std::optional<GenerationContext> Router::admit(Exchange& exchange,
+                                               api::ChatRequest& request) const {
+  auto context = admit(exchange, request.common, request.unknown_fields);
+  if (context) api::apply_model_alias(context->model, request.thinking);
+  return context;
 }
 
 void Router::handle_chat(ExchangePtr exchange) {
   with_body<api::ChatRequest>(std::move(exchange), api::parse_chat_request,
                               [this](ExchangePtr to, api::ChatRequest request) {
-                                const auto name = admit(*to, request);
-                                if (name)
-                                  start_chat(context_for(*name), std::move(request), std::move(to));
+                                const auto context = admit(*to, request);
+                                if (context)
+                                  start_chat(*context, std::move(request), std::move(to));
                               });
 }
 
@@ -266,8 +292,8 @@ void Router::handle_completion(ExchangePtr exchange) {
   with_body<api::CompletionRequest>(
       std::move(exchange), api::parse_completion_request,
       [this](ExchangePtr to, api::CompletionRequest request) {
-        const auto name = admit(*to, request.common, request.unknown_fields);
-        if (name) start_completion(context_for(*name), std::move(request), std::move(to));
+        const auto context = admit(*to, request.common, request.unknown_fields);
+        if (context) start_completion(*context, std::move(request), std::move(to));
       });
 }
 
@@ -307,6 +333,27 @@ void Router::handle_models(ExchangePtr exchange) {
   if (name) exchange->respond(json_response(api::model_object(options_.models, *name)));
 }
 
+void Router::handle_queue(ExchangePtr exchange) {
+  const auto caller = caller_of(*exchange);
+  if (caller == nullptr) return;
+  const std::string& path = exchange->request().path;
+  const std::string id = path.size() > kQueuePrefix.size() ? path.substr(kQueuePrefix.size()) : "";
+  std::string body = door_->queue_json(*caller, id);
+  if (!body.empty()) return exchange->respond(json_response(std::move(body)));
+  exchange->respond(failure(404, "not_found", "no request with this id waits"));
+}
+
+// As DeepSeek answers it. Without a store there is no balance to run out.
+void Router::handle_balance(ExchangePtr exchange) {
+  const auto caller = caller_of(*exchange);
+  if (caller == nullptr) return;
+  Tenant tenant;
+  tenant.prepaid = caller->prepaid;
+  tenant.currency = caller->currency;
+  tenant.balance_pico = callers_->balance_pico(caller->tenant);
+  exchange->respond(json_response(balance_json(tenant)));
+}
+
 // Alive: the event loop answers. Whether requests are taken is /ready's to say.
 void Router::handle_health(ExchangePtr exchange) {
   exchange->respond(json_response("{\"status\":\"ok\"}"));
@@ -332,6 +379,7 @@ void Router::handle_metrics(ExchangePtr exchange) {
   HttpResponse response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   engine_metrics_(response.body);
+  door_->write_metrics(response.body);
   metrics_.write(response.body, server_->counts());
   exchange->respond(std::move(response));
 }

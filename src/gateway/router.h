@@ -13,8 +13,9 @@
 #include "api/ollama.h"
 #include "api/responses.h"
 #include "base/clock.h"
-#include "gateway/auth.h"
+#include "gateway/callers.h"
 #include "gateway/exchange.h"
+#include "gateway/front_door.h"
 #include "gateway/generation.h"
 #include "gateway/metrics.h"
 #include "gateway/server.h"
@@ -43,7 +44,7 @@ class Router : public Handler {
   using EngineMetrics = std::function<void(std::string&)>;
 
   // All pointers outlive the router.
-  Router(RouterOptions options, const std::vector<std::string>& api_keys, const Server* server,
+  Router(RouterOptions options, const Callers* callers, const Server* server, FrontDoor* door,
          Upstream* upstream, WorkPool* pool, EngineMetrics engine_metrics);
   ~Router() override;
 
@@ -58,13 +59,12 @@ class Router : public Handler {
   using ExchangePtr = std::shared_ptr<Exchange>;
 
   const Route* find(const std::string& path) const;
-  GenerationContext context_for(const std::string& name) const;
-  // What every generation needs first: the log of what was ignored, the deadline, the served name;
-  // answers 404 and returns nothing when there is none.
-  std::optional<std::string> admit(Exchange& exchange, api::CommonFields& common,
-                                   const std::vector<std::string>& unknown) const;
+  // What every generation needs first: the log of what was ignored, the deadline, the served name,
+  // the caller; answers and returns nothing when there is none.
+  std::optional<GenerationContext> admit(Exchange& exchange, api::CommonFields& common,
+                                         const std::vector<std::string>& unknown) const;
   // The same for a conversation, whose name may say whether the model is to think.
-  std::optional<std::string> admit(Exchange& exchange, api::ChatRequest& request) const;
+  std::optional<GenerationContext> admit(Exchange& exchange, api::ChatRequest& request) const;
   void handle_chat(ExchangePtr exchange);
   void handle_completion(ExchangePtr exchange);
   void handle_messages(ExchangePtr exchange);
@@ -80,6 +80,8 @@ class Router : public Handler {
   void handle_tokenize(ExchangePtr exchange);
   void handle_detokenize(ExchangePtr exchange);
   void handle_models(ExchangePtr exchange);
+  void handle_queue(ExchangePtr exchange);
+  void handle_balance(ExchangePtr exchange);
   void handle_health(ExchangePtr exchange);
   void handle_ready(ExchangePtr exchange);
   void handle_version(ExchangePtr exchange);
@@ -91,12 +93,15 @@ class Router : public Handler {
   void with_body(ExchangePtr exchange,
                  api::Parsed<Request> (*parse)(std::string_view, const api::ParseContext&),
                  std::function<void(ExchangePtr, Request)> use);
+  // Who asks; answers 401 and returns null when the key has been revoked meanwhile.
+  std::shared_ptr<const Caller> caller_of(Exchange& exchange) const;
   // The served name `asked` stands for; answers 404 and returns nothing when there is none.
   std::optional<std::string> served_name(Exchange& exchange, const std::string& asked) const;
 
   const RouterOptions options_;
-  const ApiKeys keys_;
+  const Callers* const callers_;
   const Server* const server_;
+  FrontDoor* const door_;
   Upstream* const upstream_;
   WorkPool* const pool_;
   const EngineMetrics engine_metrics_;

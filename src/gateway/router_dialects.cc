@@ -36,11 +36,10 @@ void Router::handle_messages(ExchangePtr exchange) {
   with_body<api::MessagesRequest>(
       std::move(exchange), api::parse_messages_request,
       [this](ExchangePtr to, api::MessagesRequest request) {
-        const auto name = admit(*to, request.chat);
-        if (!name) return;
-        const GenerationContext context = context_for(*name);
-        auto writer = api::messages_writer(request, answer_head(*to, context));
-        start_answer(context, std::move(request.chat), std::move(writer), std::move(to));
+        const auto context = admit(*to, request.chat);
+        if (!context) return;
+        auto writer = api::messages_writer(request, answer_head(*to, *context));
+        start_answer(*context, std::move(request.chat), std::move(writer), std::move(to));
       });
 }
 
@@ -62,19 +61,18 @@ void Router::handle_responses(ExchangePtr exchange) {
   with_body<api::ResponsesRequest>(
       std::move(exchange), api::parse_responses_request,
       [this](ExchangePtr to, api::ResponsesRequest request) {
-        const auto name = admit(*to, request.chat);
-        if (!name) return;
+        const auto context = admit(*to, request.chat);
+        if (!context) return;
         const std::string owner = owner_of(*to);
         if (auto error = resume(request, responses_.find(owner, request.previous_response_id)))
           return to->respond(error_response(*error));
-        const GenerationContext context = context_for(*name);
         // The router outlives every generation.
         auto writer = api::responses_writer(
-            request, answer_head(*to, context),
+            request, answer_head(*to, *context),
             [this, owner](const std::string& id, api::StoredResponse response) {
               responses_.put(owner, id, std::move(response));
             });
-        start_answer(context, std::move(request.chat), std::move(writer), std::move(to));
+        start_answer(*context, std::move(request.chat), std::move(writer), std::move(to));
       });
 }
 
@@ -107,16 +105,15 @@ void Router::handle_ollama_generate(ExchangePtr exchange) {
 }
 
 void Router::answer_ollama(ExchangePtr exchange, api::OllamaRequest request) {
-  std::optional<std::string> name;
+  std::optional<GenerationContext> context;
   if (auto* chat = std::get_if<api::ChatRequest>(&request.asked)) {
-    name = admit(*exchange, *chat);
+    context = admit(*exchange, *chat);
   } else {
     auto& completion = std::get<api::CompletionRequest>(request.asked);
-    name = admit(*exchange, completion.common, completion.unknown_fields);
+    context = admit(*exchange, completion.common, completion.unknown_fields);
   }
-  if (!name) return;
-  const GenerationContext context = context_for(*name);
-  const api::AnswerHead head = answer_head(*exchange, context);
+  if (!context) return;
+  const api::AnswerHead head = answer_head(*exchange, *context);
   if (request.load_only) {
     HttpResponse response;
     response.body = api::ollama_loaded(request, head);
@@ -126,7 +123,7 @@ void Router::answer_ollama(ExchangePtr exchange, api::OllamaRequest request) {
   auto writer = api::ollama_writer(request, head, &clock_);
   GenerationRequest asked =
       std::visit([](auto& one) { return GenerationRequest(std::move(one)); }, request.asked);
-  start_answer(context, std::move(asked), std::move(writer), std::move(exchange));
+  start_answer(*context, std::move(asked), std::move(writer), std::move(exchange));
 }
 
 void Router::handle_ollama_tags(ExchangePtr exchange) {

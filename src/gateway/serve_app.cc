@@ -1,9 +1,15 @@
 #include "gateway/serve_app.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <utility>
 
+#include "base/clock.h"
+#include "base/hash.h"
+#include "gateway/callers.h"
+#include "gateway/front_door.h"
+#include "gateway/ledger.h"
 #include "gateway/local_engine.h"
 #include "gateway/metrics.h"
 #include "gateway/router.h"
@@ -28,6 +34,21 @@ RouterOptions router_options(const ServeAppOptions& options) {
   return routes;
 }
 
+FrontDoorOptions door_options(const ServeAppOptions& options) {
+  FrontDoorOptions door;
+  AdmissionLimits& admission = door.admission;
+  admission.queued_sequences_max = options.queued_sequences_max;
+  admission.queue.items_max =
+      std::max<size_t>(1, static_cast<size_t>(options.queued_sequences_max));
+  // What the engine is given beyond its slots must fit its own queue, which is as long.
+  admission.spare_sequences = std::min(admission.spare_sequences, options.queued_sequences_max);
+  admission.displaced_sequences_max =
+      std::min(options.capacity.slots, options.queued_sequences_max - admission.spare_sequences);
+  door.capacity = options.capacity;
+  door.seed = random_hash_key().k0;
+  return door;
+}
+
 }  // namespace
 
 struct ServeApp::Parts {
@@ -39,13 +60,17 @@ struct ServeApp::Parts {
         local({.max_model_len = opts.max_model_len,
                .requests_max = opts.requests_max,
                .seed = opts.seed},
-              &text, &pool, server.executor()) {}
+              &text, &pool, server.executor()),
+        callers(opts.tenants_path.empty() ? Callers(opts.server.api_keys) : Callers()) {}
 
   const ServeAppOptions options;
   const TextModel text;
   Server server;
   WorkPool pool;
   LocalEngine local;
+  const RealClock clock;
+  Callers callers;
+  std::unique_ptr<Ledger> ledger;  // with a tenant store
 };
 
 ServeApp::ServeApp(const ServeAppOptions& options, TextModel text)
@@ -56,6 +81,11 @@ engine::Engine::EventSink ServeApp::sink() {
   return parts_->local.sink();
 }
 Status ServeApp::listen() {
+  if (!parts_->options.tenants_path.empty()) {
+    GALLEY_ASSIGN_OR_RETURN(
+        parts_->ledger, Ledger::open(parts_->options.tenants_path, {}, parts_->server.executor(),
+                                     &parts_->callers));
+  }
   return parts_->server.listen();
 }
 std::string ServeApp::url() const {
@@ -64,10 +94,13 @@ std::string ServeApp::url() const {
 
 void ServeApp::run(engine::Engine* engine, const std::function<void()>& on_ready) {
   parts_->local.attach(engine);
-  const EngineLabels labels{parts_->options.served_model_names.front(), "0"};
-  Router router(router_options(parts_->options), parts_->options.server.api_keys, &parts_->server,
-                &parts_->local, &parts_->pool, [engine, labels](std::string& out) {
-                  write_engine_metrics(out, engine->stats(), labels);
+  FrontDoor door(door_options(parts_->options), &parts_->local, &parts_->callers,
+                 parts_->ledger.get(), &parts_->clock, parts_->server.executor());
+  const std::string& name = parts_->options.served_model_names.front();
+  Router router(router_options(parts_->options), &parts_->callers, &parts_->server, &door,
+                &parts_->local, &parts_->pool, [engine, name, &door](std::string& out) {
+                  const int64_t queued = door.admission().queue().sequences();
+                  write_engine_metrics(out, engine->stats(), {name, "0", queued});
                 });
   if (on_ready) boost::asio::post(parts_->server.executor(), on_ready);
   parts_->server.run(&router);

@@ -16,6 +16,7 @@
 
 #include "base/status.h"
 #include "engine/engine.h"
+#include "gateway/admission.h"
 #include "gateway/server.h"
 #include "gateway/text_model.h"
 
@@ -32,6 +33,9 @@ struct ServeAppOptions {
   std::optional<uint64_t> seed;             // draws seeds for requests without; absent: by chance
   size_t prepare_threads = 1;               // for templates and tokenisation
   size_t requests_max = 4096;               // being prepared, waiting or running
+  std::string tenants_path;                 // the tenant store; empty: one tenant
+  int32_t queued_sequences_max = 1024;      // in front of the engine
+  EngineCapacity capacity;                  // of the engine
 };
 
 class ServeApp {
@@ -42,7 +46,8 @@ class ServeApp {
 
   engine::Engine::EventSink sink();
 
-  // Binds and listens. Errors  kUnavailable  the port is taken
+  // Opens the tenant store, binds and listens.
+  // Errors  kUnavailable  the port is taken, the store cannot be opened; kInvalid  it is no store
   Status listen();
   std::string url() const;
 

@@ -34,7 +34,8 @@ Status validate(const ServerOptions& options) {
     return Status(Code::kInvalid, "host is '" + options.host +
                                       "'; it must be an IP address, such as 127.0.0.1 or 0.0.0.0");
   }
-  if (options.api_keys.empty() && !address.is_loopback() && !options.allow_unauthenticated) {
+  if (options.api_keys.empty() && !options.keys_elsewhere && !address.is_loopback() &&
+      !options.allow_unauthenticated) {
     return Status(Code::kInvalid,
                   "host " + options.host +
                       " is reachable from other machines but no API key is set; give --api-key, "

@@ -23,6 +23,7 @@ struct ServerOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 8000;                   // 0: the system picks one
   std::vector<std::string> api_keys;      // empty: no authentication
+  bool keys_elsewhere = false;            // in a tenant store; api_keys is empty then
   bool allow_unauthenticated = false;     // lets a server without keys listen beyond loopback
   std::vector<std::string> cors_origins;  // Access-Control-Allow-Origin; "*": any. Empty: none
   int64_t shutdown_timeout_ms = 30'000;

@@ -20,11 +20,26 @@ namespace galley::gateway {
 
 using GenerationRequest = std::variant<api::ChatRequest, api::CompletionRequest>;
 
-// Hears about one generation, in this order: on_accepted, then prompts and deltas, then on_end.
+// What a prepared generation will cost at most.
+struct Demand {
+  int64_t prompt_tokens = 0;  // of all its prompts
+  int32_t output_max = 1;     // of each sequence
+  int32_t sequences = 1;
+};
+
+struct StartOptions {
+  int32_t priority = 0;              // lower is served earlier
+  std::string cache_isolation = {};  // prefixes are shared under equal ones only; empty: with all
+};
+
+// Hears about one generation, in this order: on_prepared, and once it is started on_accepted, then
+// prompts and deltas, then on_end.
 class GenerationSink {
  public:
   virtual ~GenerationSink() = default;
-  // The request is valid and waits or runs. Not called when on_end brings an error instead.
+  // The request is valid, and waits for start().
+  virtual void on_prepared(const Demand& demand) = 0;
+  // It has begun. Not called when on_end brings an error instead.
   virtual void on_accepted() = 0;
   // Once per prompt, before the first delta of its choices.
   virtual void on_prompt(api::PromptInfo prompt) = 0;
@@ -46,9 +61,10 @@ class Upstream {
 
   virtual ~Upstream() = default;
 
-  // Always answers through `sink`, never from within the call.
-  virtual GenerationId generate(GenerationRequest request,
-                                std::shared_ptr<GenerationSink> sink) = 0;
+  // Finds out what the request costs; answers through `sink`, never from within the call.
+  virtual GenerationId prepare(GenerationRequest request, std::shared_ptr<GenerationSink> sink) = 0;
+  // Begins a generation that is prepared. May answer from within the call. Unknown ids are ignored.
+  virtual void start(GenerationId id, const StartOptions& options) = 0;
   // The client has gone: frees what the generation holds. Unknown ids are ignored. The sink hears
   // nothing more.
   virtual void cancel(GenerationId id) = 0;

@@ -19,9 +19,9 @@ class WriterSink : public GenerationSink {
              bool stream)
       : exchange_(std::move(exchange)), writer_(std::move(writer)), stream_(stream) {}
 
+  void on_prepared(const Demand&) override {}
   void on_accepted() override {
     if (!stream_) return;
-    accepted_ = true;
     exchange_->begin_stream();
     exchange_->send(writer_->begin());
   }
@@ -36,7 +36,7 @@ class WriterSink : public GenerationSink {
   void on_end(std::optional<api::Error> error) override {
     exchange_->prompt_tokens = choice_.usage.prompt_tokens;
     exchange_->completion_tokens = choice_.usage.completion_tokens;
-    if (!accepted_) return respond(error);
+    if (!stream_ || !exchange_->begun()) return respond(error);
     exchange_->send(error ? writer_->failed(*error) : writer_->end());
     exchange_->end_stream();
   }
@@ -52,7 +52,6 @@ class WriterSink : public GenerationSink {
   const std::shared_ptr<Exchange> exchange_;
   const std::unique_ptr<api::AnswerWriter> writer_;
   const bool stream_;
-  bool accepted_ = false;  // the stream has begun: errors are events now
   api::Choice choice_;
 };
 

@@ -18,7 +18,7 @@ class FakeUpstream : public Upstream {
  public:
   explicit FakeUpstream(boost::asio::any_io_executor executor) : executor_(std::move(executor)) {}
 
-  GenerationId generate(GenerationRequest request, std::shared_ptr<GenerationSink> sink) override {
+  GenerationId prepare(GenerationRequest request, std::shared_ptr<GenerationSink> sink) override {
     const auto job = std::make_shared<Job>(executor_);
     const api::CommonFields& common =
         std::visit([](const auto& r) -> const api::CommonFields& { return r.common; }, request);
@@ -28,8 +28,12 @@ class FakeUpstream : public Upstream {
     job->word = word;
     job->sink = std::move(sink);
     jobs_[++last_id_] = job;
-    boost::asio::post(executor_, [this, id = last_id_] { begin(id); });
+    boost::asio::post(executor_, [this, id = last_id_] { prepared(id); });
     return last_id_;
+  }
+  void start(GenerationId id, const StartOptions& options) override {
+    started_with = options;
+    boost::asio::post(executor_, [this, id] { begin(id); });
   }
 
   void cancel(GenerationId id) override {
@@ -58,7 +62,8 @@ class FakeUpstream : public Upstream {
   std::atomic<int> cancelled{0};
   std::atomic<int> ended{0};
   std::atomic<bool> is_ready{true};
-  std::optional<int64_t> deadline_ms;     // of the newest request
+  std::optional<int64_t> deadline_ms;  // of the newest request
+  StartOptions started_with;
   std::optional<api::Error> refuse_with;  // before the first word
   std::optional<api::Error> fail_with;    // instead of the last word
 
@@ -73,14 +78,19 @@ class FakeUpstream : public Upstream {
     int32_t sent = 0;
   };
 
+  void prepared(GenerationId id) {
+    const auto it = jobs_.find(id);
+    if (it == jobs_.end()) return;
+    const auto job = it->second;
+    if (!refuse_with) return job->sink->on_prepared({3, job->words, job->choices});
+    jobs_.erase(id);
+    job->sink->on_end(refuse_with);
+  }
+
   void begin(GenerationId id) {
     const auto it = jobs_.find(id);
     if (it == jobs_.end()) return;
     const auto job = it->second;
-    if (refuse_with) {
-      jobs_.erase(id);
-      return job->sink->on_end(refuse_with);
-    }
     job->sink->on_accepted();
     api::PromptInfo prompt;
     prompt.token_ids = {1, 2, 3};

@@ -27,7 +27,16 @@ class TestServer {
     return options;
   }
 
-  explicit TestServer(const ServerOptions& options = TestServer::options())
+  // An engine of 64 slots; a test may ask for another.
+  static FrontDoorOptions door_options() {
+    FrontDoorOptions options;
+    options.capacity.slots = 64;
+    options.tick_ms = 10;
+    return options;
+  }
+
+  explicit TestServer(const ServerOptions& options = TestServer::options(),
+                      const FrontDoorOptions& front_door = TestServer::door_options())
       : server(options), upstream(server.executor()), pool_(server.executor(), 1, 16) {
     GALLEY_CHECK(server.listen().ok(), "a loopback port");
     RouterOptions routes;
@@ -35,8 +44,11 @@ class TestServer {
     routes.parse.vocab_size = 1000;
     routes.version = "test";
     routes.cors = !options.cors_origins.empty();
-    router_ = std::make_unique<Router>(routes, options.api_keys, &server, &upstream, &pool_,
-                                       [](std::string&) {});
+    callers_ = std::make_unique<Callers>(options.api_keys);
+    door_ = std::make_unique<FrontDoor>(front_door, &upstream, callers_.get(), nullptr, &clock_,
+                                        server.executor());
+    router_ = std::make_unique<Router>(routes, callers_.get(), &server, door_.get(), &upstream,
+                                       &pool_, [](std::string&) {});
     thread_ = std::thread([this] { server.run(router_.get()); });
   }
   ~TestServer() {
@@ -67,6 +79,9 @@ class TestServer {
 
  private:
   WorkPool pool_;
+  RealClock clock_;
+  std::unique_ptr<Callers> callers_;
+  std::unique_ptr<FrontDoor> door_;
   std::unique_ptr<Router> router_;
   std::thread thread_;
 };

@@ -97,6 +97,14 @@ void CudaOps::launched(const char* what) {
 
 // --- memory -------------------------------------------------------------------------------------
 
+void* CudaOps::plan_memory(size_t bytes) {
+  if (bytes <= plan_bytes_) return plan_;
+  plan_ = memory_.take(bytes);
+  plan_bytes_ = plan_ == nullptr ? 0 : bytes;
+  planned_upload_ = -1;
+  return plan_;
+}
+
 void* CudaOps::allocate(size_t bytes) {
   std::byte* const at = memory_.take(bytes);
   if (at != nullptr) check(cudaMemsetAsync(at, 0, bytes, stream_), "allocate");
@@ -110,6 +118,7 @@ const void* CudaOps::place(const void* host, size_t bytes) {
 }
 
 void CudaOps::upload(void* to, const void* host, size_t bytes) {
+  ++num_uploads_;
   for (size_t done = 0; done < bytes;) {
     const size_t size = std::min(bytes - done, kStagingBytes / 4);
     const HostStaging::Piece piece = staging_.take(size, stream_);
@@ -139,8 +148,12 @@ Status CudaOps::reserve(const StepLimits& limits) {
   const double pairs = std::min<double>(tokens, kExpertTokens) * limits.experts_per_token;
   const double experts =
       pairs * width * 4.0 * 4.0 + std::min<double>(tokens, kExpertTokens) * width * 4.0;
+  // Latent queries and outputs of the absorbed form, or keys and values of as many positions.
+  const double mla = precision_ == Precision::kBFloat16
+                         ? tokens * limits.num_heads * (2.0 * limits.latent_dim + 64.0) * 2.0
+                         : 0.0;
   const double samples = limits.sample_rows_max * 256.0 + limits.vocab_size * 64.0;
-  const double bytes = std::max({dense, experts, samples}) + (1 << 20);
+  const double bytes = std::max({dense, experts, mla, samples}) + (1 << 20);
   std::byte* data = bytes < 1e13 ? memory_.take(static_cast<size_t>(bytes)) : nullptr;
   if (data == nullptr) {
     return Status(Code::kTooLarge, "the scratch memory of one step, about " +

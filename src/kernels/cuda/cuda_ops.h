@@ -93,6 +93,20 @@ class CudaOps final : public Ops {
   Fp8Rows quantise(const Matrix& x);                         // in scratch
   void multiply_fp8(const Fp8Rows& x, const Weight& weight, const Matrix& out);
   void gated_mlp_fp8(const Matrix& x, const MlpWeights& weights, const Matrix& out);
+  // The fast forms of attention; false: they do not take this step.
+  bool mla_fast(const MlaShape& shape, MlaForm form, const Matrix& q, const Weight& kv_b,
+                const StepBatch& batch, const CacheLayer& cache, const Matrix& out);
+  bool mla_absorbed(const MlaShape& shape, const Matrix& q, const void* kv_b,
+                    const StepBatch& batch, const CacheLayer& cache, const Matrix& out);
+  bool mla_expanded(const MlaShape& shape, const Matrix& q, const void* kv_b,
+                    const StepBatch& batch, const CacheLayer& cache, const Matrix& out);
+  bool gqa_fast(const GqaShape& shape, const Matrix& qkv, const StepBatch& batch,
+                const CacheLayer& cache, const Matrix& out);
+  // The weight's values as bf16: itself, or a copy made on the first call; null without memory.
+  const void* as_bf16(const Weight& weight);
+  // Device memory made on the first call, for the plans of attention.
+  void* plan_memory(size_t bytes);
+
   void swiglu(const Matrix& gate, const Matrix& up);  // gate = silu(gate) * up
   // What the device must know of `all`, made on the first call with these weights.
   struct ExpertTable {
@@ -116,6 +130,11 @@ class CudaOps final : public Ops {
   HostStaging staging_;  // what the device still has to read of the host's arrays
   CublasLt cublas_;
   std::unordered_map<const MlpWeights*, ExpertTable> expert_tables_;
+  std::unordered_map<const void*, const void*> bf16_copies_;
+  void* plan_ = nullptr;  // of the step in progress
+  size_t plan_bytes_ = 0;
+  int64_t num_uploads_ = 0;      // a step begins with one
+  int64_t planned_upload_ = -1;  // the one that plan_ belongs to
   StepLimits limits_{};
   bool reserved_ = false;
 };

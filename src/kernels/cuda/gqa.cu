@@ -1,12 +1,14 @@
 // Grouped-query attention. The reference form is one block for each token and head, as in mla.cu.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/gqa.h"
 
 namespace galley::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
+constexpr int kDecodeQueriesMax = 4;  // of a sequence; more are a prompt
 
 int64_t qkv_cols(const GqaShape& shape) {
   return int64_t{shape.num_heads + 2 * shape.num_kv_heads} * shape.head_dim;
@@ -110,6 +112,42 @@ void CudaOps::gqa_prepare(const GqaShape& shape, const Matrix& qkv, const RopeTa
   launched("gqa_prepare");
 }
 
+bool CudaOps::gqa_fast(const GqaShape& shape, const Matrix& qkv, const StepBatch& batch,
+                       const CacheLayer& cache, const Matrix& out) {
+  const bool takes = precision_ == Precision::kBFloat16 && !batch_invariant_ &&
+                     qkv.dtype == DType::kBF16 && cache.format == CacheFormat::kBF16 &&
+                     (shape.head_dim == 64 || shape.head_dim == 128) && qkv.ld % 8 == 0 &&
+                     out.ld == out.cols && cache.row_bytes % 16 == 0;
+  if (!takes) return false;
+  scratch_.clear();
+  GqaArgs args{.q = static_cast<const bf16*>(qkv.data),
+               .q_token_stride = qkv.ld,
+               .out = static_cast<bf16*>(out.data),
+               .cache = cache,
+               .shape = shape,
+               .num_sms = num_processors_,
+               .workspace = nullptr};
+  if (batch.query_len_max > kDecodeQueriesMax) {
+    args.workspace = scratch_.take<int32_t>(1);
+    check(gqa_prefill(batch, args, stream_), "gqa_prefill");
+    return true;
+  }
+  const GqaDecodeConfig config{.shape = shape,
+                               .num_sms = num_processors_,
+                               .tokens_max = limits_.tokens_max,
+                               .sequences_max = limits_.sequences_max,
+                               .context_max = limits_.context_max,
+                               .split_tokens = 0};
+  args.workspace = plan_memory(gqa_decode_workspace_bytes(config));
+  if (args.workspace == nullptr) return false;
+  if (planned_upload_ != num_uploads_) {
+    check(gqa_decode_plan(config, batch, args.workspace, stream_), "plan of attention");
+    planned_upload_ = num_uploads_;
+  }
+  check(gqa_decode(config, batch, args, stream_), "gqa_decode");
+  return true;
+}
+
 void CudaOps::gqa_attention(const GqaShape& shape, const Matrix& qkv, const StepBatch& batch,
                             const CacheLayer& cache, const Matrix& out) {
   const int64_t D = shape.head_dim, kv_heads = shape.num_kv_heads;
@@ -119,6 +157,10 @@ void CudaOps::gqa_attention(const GqaShape& shape, const Matrix& qkv, const Step
                "qkv and out have a row for each token of the step");
   GALLEY_CHECK(qkv.dtype == out.dtype, "activations of one type");
   if (batch.num_tokens == 0) return;
+  if (gqa_fast(shape, qkv, batch, cache, out)) {
+    launched("gqa_attention");
+    return;
+  }
   const dim3 grid(static_cast<unsigned>(shape.num_heads), static_cast<unsigned>(batch.num_tokens));
   const size_t bytes = static_cast<size_t>(2 * D + kBlockTokens) * sizeof(float);
   with_activation(qkv.dtype, [&](auto t) {

@@ -3,6 +3,8 @@
 // same mathematics.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/mla_decode.h"
+#include "kernels/cuda/mla_prefill.h"
 
 namespace galley::kernels::cuda {
 namespace {
@@ -92,6 +94,55 @@ __device__ float dequantised(const W* w, const float* scales, int64_t row, int64
          scales[row / kScaleBlock * ((cols + kScaleBlock - 1) / kScaleBlock) + col / kScaleBlock];
 }
 
+// out = the weight's values, rounded to bf16.
+template <typename W>
+__global__ void to_bf16_kernel(const W* w, const float* scales, int64_t rows, int64_t cols,
+                               bf16* out) {
+  for (int64_t i = threadIdx.x + int64_t{blockIdx.x} * blockDim.x; i < rows * cols;
+       i += int64_t{blockDim.x} * gridDim.x)
+    out[i] = from_float<bf16>(dequantised(w, scales, i / cols, i % cols, cols));
+}
+
+// The rotated part of each head behind its latent query. One warp is one head of a token.
+__global__ void copy_rope_kernel(const bf16* q, int64_t q_ld, int num_heads, int nope, bf16* out) {
+  const int t = blockIdx.x;
+  for (int i = threadIdx.x; i < num_heads * 32; i += blockDim.x) {
+    const int h = i / 32, lane = i % 32;
+    const auto* from =
+        reinterpret_cast<const uint32_t*>(q + t * q_ld + int64_t{h} * (nope + kMlaRope) + nope);
+    auto* to =
+        reinterpret_cast<uint32_t*>(out + (int64_t{t} * num_heads + h) * kMlaKey + kMlaLatent);
+    to[lane] = from[lane];
+  }
+}
+
+// Row of position 0 of each sequence among the rows that gather_kernel makes. One thread.
+__global__ void begins_kernel(StepBatch batch, int32_t* begins) {
+  int32_t at = 0;
+  for (int s = 0; s < batch.num_sequences; ++s) {
+    begins[s] = at;
+    at += batch.context_len[s];
+  }
+}
+
+// Every cached position of the step's sequences: latent [C, L] and rotated key [C, R].
+__global__ void gather_kernel(StepBatch batch, CacheLayer cache, const int32_t* begins,
+                              bf16* latents, bf16* keys) {
+  const int s = blockIdx.y;
+  for (int p = blockIdx.x; p < batch.context_len[s]; p += gridDim.x) {
+    const std::byte* row = cache_row(batch, cache, s, p);
+    const int64_t at = begins[s] + p;
+    for (int i = threadIdx.x; i < kMlaKey; i += blockDim.x) {
+      const bf16 value = from_float<bf16>(latent_at(row, cache.format, kMlaLatent, i));
+      if (i < kMlaLatent) {
+        latents[at * kMlaLatent + i] = value;
+      } else {
+        keys[at * kMlaRope + i - kMlaLatent] = value;
+      }
+    }
+  }
+}
+
 template <typename T, typename W>
 __global__ void __launch_bounds__(kThreads)
     attention_kernel(MlaShape shape, const T* q, int64_t q_ld, const W* kv_b, const float* scales,
@@ -176,8 +227,147 @@ void CudaOps::mla_prepare(const MlaShape& shape, const Matrix& q, const Matrix& 
   launched("mla_prepare");
 }
 
-void CudaOps::mla_attention(const MlaShape& shape, MlaForm, const Matrix& q, const Weight& kv_b,
-                            const StepBatch& batch, const CacheLayer& cache, const Matrix& out) {
+const void* CudaOps::as_bf16(const Weight& weight) {
+  if (weight.dtype == DType::kBF16) return weight.data;
+  const void*& copy = bf16_copies_[weight.data];
+  if (copy != nullptr) return copy;
+  const int64_t count = weight.rows * weight.cols;
+  auto* const to = reinterpret_cast<bf16*>(memory_.take(static_cast<size_t>(count) * 2));
+  if (to == nullptr) return nullptr;
+  with_weight(weight.dtype, [&](auto w) {
+    to_bf16_kernel<<<1024, 256, 0, stream_>>>(static_cast<const decltype(w)*>(weight.data),
+                                              weight.scales, weight.rows, weight.cols, to);
+  });
+  launched("bf16 copy");
+  copy = to;
+  return copy;
+}
+
+bool CudaOps::mla_fast(const MlaShape& shape, MlaForm form, const Matrix& q, const Weight& kv_b,
+                       const StepBatch& batch, const CacheLayer& cache, const Matrix& out) {
+  const bool takes = precision_ == Precision::kBFloat16 && !batch_invariant_ &&
+                     q.dtype == DType::kBF16 && shape.latent_dim == kMlaLatent &&
+                     shape.rope_dim == kMlaRope && shape.nope_dim == 128 &&
+                     shape.value_dim == 128 && cache.format != CacheFormat::kF32 &&
+                     q.ld == q.cols && out.ld == out.cols && cache.row_bytes % 16 == 0;
+  if (!takes) return false;
+  const void* const weight = as_bf16(kv_b);
+  if (weight == nullptr) return false;
+  scratch_.clear();
+  if (form == MlaForm::kExpanded && mla_expanded(shape, q, weight, batch, cache, out)) return true;
+  scratch_.clear();
+  return mla_absorbed(shape, q, weight, batch, cache, out);
+}
+
+// q W_UK by head, attention over the latents, W_UV by head.
+bool CudaOps::mla_absorbed(const MlaShape& shape, const Matrix& q, const void* kv_b,
+                           const StepBatch& batch, const CacheLayer& cache, const Matrix& out) {
+  const int64_t N = shape.num_heads, T = batch.num_tokens;
+  const int64_t head_dim = shape.nope_dim + shape.rope_dim;
+  const int64_t rows = shape.nope_dim + shape.value_dim;
+  if (static_cast<size_t>(T * N * (kMlaKey + kMlaLatent) * 2 + 1024) > scratch_.left())
+    return false;
+  auto* const queries = scratch_.take<bf16>(T * N * kMlaKey);
+  auto* const latents = scratch_.take<bf16>(T * N * kMlaLatent);
+  const MlaDecodeConfig config{.num_heads = shape.num_heads,
+                               .num_sms = num_processors_,
+                               .tokens_max = limits_.tokens_max,
+                               .sequences_max = limits_.sequences_max,
+                               .context_max = limits_.context_max,
+                               .split_tokens = 0};
+  void* const plan = plan_memory(mla_decode_workspace_bytes(config));
+  if (plan == nullptr) return false;
+  const Product in{.x = q.data,
+                   .w = kv_b,
+                   .out = queries,
+                   .tokens = T,
+                   .cols = shape.nope_dim,
+                   .rows = kMlaLatent,
+                   .x_ld = q.ld,
+                   .w_ld = kMlaLatent,
+                   .out_ld = N * kMlaKey,
+                   .w_is_kn = true,
+                   .batch = shape.num_heads,
+                   .x_stride = head_dim,
+                   .w_stride = rows * kMlaLatent,
+                   .out_stride = kMlaKey};
+  const Product back{.x = latents,
+                     .w = static_cast<const bf16*>(kv_b) + shape.nope_dim * kMlaLatent,
+                     .out = out.data,
+                     .tokens = T,
+                     .cols = kMlaLatent,
+                     .rows = shape.value_dim,
+                     .x_ld = N * kMlaLatent,
+                     .w_ld = kMlaLatent,
+                     .out_ld = out.ld,
+                     .batch = shape.num_heads,
+                     .x_stride = kMlaLatent,
+                     .w_stride = rows * kMlaLatent,
+                     .out_stride = shape.value_dim};
+  if (!CublasLt::takes(in) || !CublasLt::takes(back) || !cublas_.multiply(in, stream_))
+    return false;
+  copy_rope_kernel<<<static_cast<unsigned>(T), 256, 0, stream_>>>(
+      static_cast<const bf16*>(q.data), q.ld, shape.num_heads, shape.nope_dim, queries);
+  if (planned_upload_ != num_uploads_) {
+    check(mla_decode_plan(config, batch, plan, stream_), "plan of attention");
+    planned_upload_ = num_uploads_;
+  }
+  check(mla_decode(
+            config, batch,
+            {.q = queries, .out = latents, .cache = cache, .scale = shape.scale, .workspace = plan},
+            stream_),
+        "mla_decode");
+  return cublas_.multiply(back, stream_);
+}
+
+// Keys and values of every position of the context, then plain attention over them.
+bool CudaOps::mla_expanded(const MlaShape& shape, const Matrix& q, const void* kv_b,
+                           const StepBatch& batch, const CacheLayer& cache, const Matrix& out) {
+  const int64_t N = shape.num_heads, rows = shape.nope_dim + shape.value_dim;
+  // The lengths are on the device: the longest stands for all.
+  const int64_t C = int64_t{batch.num_sequences} * batch.context_len_max;
+  const int64_t bytes = C * (kMlaKey + N * rows) * 2 + 4 * batch.num_sequences + 4096;
+  if (static_cast<size_t>(bytes) > scratch_.left()) return false;
+  auto* const begins = scratch_.take<int32_t>(batch.num_sequences);
+  auto* const counter = scratch_.take<int32_t>(1);
+  auto* const latents = scratch_.take<bf16>(C * kMlaLatent);
+  auto* const keys = scratch_.take<bf16>(C * kMlaRope);
+  auto* const heads = scratch_.take<bf16>(C * N * rows);
+  begins_kernel<<<1, 1, 0, stream_>>>(batch, begins);
+  const dim3 grid(static_cast<unsigned>(batch.context_len_max),
+                  static_cast<unsigned>(batch.num_sequences));
+  gather_kernel<<<grid, 192, 0, stream_>>>(batch, cache, begins, latents, keys);
+  const Product expand{.x = latents,
+                       .w = kv_b,
+                       .out = heads,
+                       .tokens = C,
+                       .cols = kMlaLatent,
+                       .rows = N * rows,
+                       .x_ld = kMlaLatent,
+                       .w_ld = kMlaLatent,
+                       .out_ld = N * rows};
+  if (!CublasLt::takes(expand) || !cublas_.multiply(expand, stream_)) return false;
+  check(mla_prefill(batch,
+                    {.q = static_cast<const bf16*>(q.data),
+                     .k_nope = {heads, N * rows, rows},
+                     .v = {heads + shape.nope_dim, N * rows, rows},
+                     .k_rope = keys,
+                     .k_rope_stride = kMlaRope,
+                     .num_rows = C,
+                     .kv_begin = begins,
+                     .out = static_cast<bf16*>(out.data),
+                     .scale = shape.scale,
+                     .num_heads = shape.num_heads,
+                     .num_sms = num_processors_,
+                     .workspace = counter},
+                    stream_),
+        "mla_prefill");
+  return true;
+}
+
+void CudaOps::mla_attention(const MlaShape& shape, MlaForm form, const Matrix& q,
+                            const Weight& kv_b, const StepBatch& batch, const CacheLayer& cache,
+                            const Matrix& out) {
   GALLEY_CHECK(q.cols == shape.num_heads * int64_t{shape.nope_dim + shape.rope_dim} &&
                    out.cols == shape.num_heads * int64_t{shape.value_dim},
                "q is [T, N * (nope + R)], out [T, N * value]");
@@ -187,6 +377,10 @@ void CudaOps::mla_attention(const MlaShape& shape, MlaForm, const Matrix& q, con
   GALLEY_CHECK(cache.width == shape.latent_dim + shape.rope_dim, "the cache holds latents");
   GALLEY_CHECK(q.dtype == out.dtype, "activations of one type");
   if (batch.num_tokens == 0) return;
+  if (mla_fast(shape, form, q, kv_b, batch, cache, out)) {
+    launched("mla_attention");
+    return;
+  }
   const dim3 grid(static_cast<unsigned>(shape.num_heads), static_cast<unsigned>(batch.num_tokens));
   const size_t bytes =
       static_cast<size_t>(2 * shape.latent_dim + shape.rope_dim + kBlockTokens) * sizeof(float);

@@ -95,6 +95,16 @@ TEST_F(FrontDoorTest, ADeadlineKeepsItsStatus) {
   EXPECT_TRUE(has(answer, "deadline_exceeded"));
 }
 
+TEST_F(FrontDoorTest, ThePriorityOfTheClientReachesTheEngine) {
+  Client client(server_.port());
+  const std::string body = "{\"priority\":-3," + chat_body(2, false).substr(1);
+  client.send(post(kChat, body, "Connection: close\r\n"));
+  EXPECT_TRUE(eventually([this] { return metric("galley_queue_sequences") == 1; }));
+  busy_.reset();
+  EXPECT_EQ(status_of(client.read_to_end()), 200);
+  EXPECT_EQ(server_.upstream.started_with.priority, -3);
+}
+
 TEST_F(FrontDoorTest, AStreamHearsKeepAliveThenItsAnswer) {
   Client client(server_.port());
   client.send(post(kChat, chat_body(2, true), "Connection: close\r\n"));

@@ -42,7 +42,7 @@ constexpr Tolerance kFloat32{0.0, 1e-3, "float32 beside float32: rounding alone"
 class GoldenTest : public ::testing::TestWithParam<Variant> {
  protected:
   std::string folder() const {
-    return std::string(GALLEY_SOURCE_DIR) + "/tests/golden/models/" + GetParam().name;
+    return testing::source_dir() + "/tests/golden/models/" + GetParam().name;
   }
 };
 

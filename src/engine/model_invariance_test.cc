@@ -28,7 +28,7 @@ constexpr int32_t kBlocks = 160;
 
 Result<LoadedModel> load(int32_t threads, int32_t drafts) {
   LoadOptions options;
-  options.folder = std::string(GALLEY_SOURCE_DIR) + "/tests/golden/models/v3_fp8_mtp_small";
+  options.folder = testing::source_dir() + "/tests/golden/models/v3_fp8_mtp_small";
   options.num_blocks = kBlocks;
   options.max_num_seqs = kNeighbours + 1;
   options.max_num_batched_tokens = 320;

@@ -12,6 +12,7 @@
 
 #include "base/testing/compare.h"
 #include "engine/testing/golden.h"
+#include "engine/testing/test_device.h"
 #include "model/rope.h"
 
 namespace galley::engine {
@@ -231,7 +232,7 @@ TEST(V3Shapes, TwoLayersAgreeWithAPlainModel) {
 // Both forms of MLA are the same mathematics; they differ in the order of rounding. kAbsorbed in
 // float32 is what the goldens hold to transformers.
 TEST(MlaForms, AbsorbedAndExpandedAgree) {
-  const std::string folder = std::string(GALLEY_SOURCE_DIR) + "/tests/golden/models/";
+  const std::string folder = testing::source_dir() + "/tests/golden/models/";
   for (const char* name : {"v3", "v3_fp8_mtp", "v2", "v2_lite"}) {
     SCOPED_TRACE(name);
     const testing::Golden golden = testing::read_golden(folder + name);

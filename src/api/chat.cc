@@ -121,25 +121,53 @@ class ThinkingReader {
   bool no_limit_ = false;
 };
 
+// {"type": "function", "function": {"name": ...}}
+void read_named_tool(FieldReader& reader, const json::object& choice, ChatRequest& out) {
+  FieldReader fields(choice, "tool_choice.");
+  std::string type;
+  fields.string("type", 64, type);
+  const json::value* function = fields.find("function");
+  if (fields.ok() && (type != "function" || function == nullptr || !function->is_object())) {
+    return reader.fail("tool_choice", "invalid_value",
+                       "tool_choice as an object must have type 'function' and a function with a "
+                       "name");
+  }
+  if (fields.ok()) {
+    FieldReader named(function->get_object(), "tool_choice.function.");
+    named.string("name", 64, out.tool_name);
+    if (!named.ok()) return reader.fail(*named.error());
+  }
+  if (!fields.ok()) return reader.fail(*fields.error());
+  const bool is_there = std::ranges::any_of(out.tools, [&](const json::value& tool) {
+    return tool.at("function").at("name").get_string() == out.tool_name;
+  });
+  if (reader.ok() && !is_there) {
+    reader.fail("tool_choice", "invalid_value",
+                "tool_choice names the function '" + excerpt(out.tool_name) +
+                    "', which is not among tools");
+  }
+  out.tool_required = true;
+}
+
 void read_tool_choice(FieldReader& reader, ChatRequest& out) {
   const json::value* value = reader.find("tool_choice");
-  if (value == nullptr) return;
-  constexpr std::string_view kForced =
-      "a call cannot be forced without a grammar; use 'auto' and ask for the call in the prompt";
-  if (value->is_object()) return reader.refuse("tool_choice", kForced);
+  if (value == nullptr || !reader.ok()) return;
+  if (value->is_object()) return read_named_tool(reader, value->get_object(), out);
   if (!value->is_string())
-    return reader.wrong_type("tool_choice", "'none', 'auto' or an object", *value);
+    return reader.wrong_type("tool_choice", "'none', 'auto', 'required' or an object", *value);
   const std::string_view choice(value->get_string().data(), value->get_string().size());
-  if (choice == "required") return reader.refuse("tool_choice", kForced);
-  if (choice != "none" && choice != "auto") {
-    return reader.fail("tool_choice", "invalid_value",
-                       "tool_choice must be 'none' or 'auto', not '" + excerpt(choice) + "'");
+  if (choice != "none" && choice != "auto" && choice != "required") {
+    return reader.fail(
+        "tool_choice", "invalid_value",
+        "tool_choice must be 'none', 'auto' or 'required', not '" + excerpt(choice) + "'");
   }
-  if (choice == "auto" && out.tools.empty()) {
+  if (choice != "none" && out.tools.empty()) {
     return reader.fail("tool_choice", "invalid_value",
-                       "tool_choice 'auto' needs tools; give tools or leave tool_choice out");
+                       "tool_choice '" + std::string(choice) +
+                           "' needs tools; give tools or leave tool_choice out");
   }
   if (choice == "none") out.tools.clear();
+  out.tool_required = choice == "required";
 }
 
 void refuse_chat_only(FieldReader& reader) {
@@ -207,6 +235,12 @@ Parsed<ChatRequest> parse_chat_request(std::string_view body, const ParseContext
   read_tools(reader, context.limits, request.tools);
   read_tool_choice(reader, request);
   reader.boolean("parallel_tool_calls", request.parallel_tool_calls);
+  if (reader.ok() && request.tool_required &&
+      request.common.grammar.kind != text::GrammarSpec::Kind::kNone) {
+    reader.fail("tool_choice", "invalid_value",
+                "tool_choice asks for a call and " + request.common.grammar_field +
+                    " for another form of answer; give one of them");
+  }
   const bool says_generation_prompt = reader.find("add_generation_prompt") != nullptr;
   read_template_fields(reader, request);
   if (last_is_prefix && !says_generation_prompt) {

@@ -26,6 +26,8 @@ struct ChatRequest {
   CommonFields common;
   boost::json::array messages;  // >= 1 objects: role, content, and what the role may have
   boost::json::array tools;     // as sent, empty when tool_choice is "none"
+  bool tool_required = false;   // tool_choice is "required" or names a function
+  std::string tool_name;        // the function that must be called; empty: any
   bool parallel_tool_calls = true;
   ThinkingFields thinking;
   bool include_reasoning = true;

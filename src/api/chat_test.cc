@@ -119,6 +119,23 @@ TEST(Chat, ToolsAreLeftOutWhenNotWanted) {
       chat("[{\"role\":\"user\",\"content\":\"a\"}]", tools + "\"none\"").value.tools.empty());
 }
 
+TEST(Chat, ACallCanBeForced) {
+  const std::string tools =
+      ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],\"tool_choice\":";
+  const std::string hello = "[{\"role\":\"user\",\"content\":\"a\"}]";
+  EXPECT_FALSE(chat(hello, tools + "\"auto\"").value.tool_required);
+  EXPECT_TRUE(chat(hello, tools + "\"required\"").value.tool_required);
+  const auto named = chat(hello, tools + "{\"type\":\"function\",\"function\":{\"name\":\"f\"}}");
+  EXPECT_TRUE(named.value.tool_required);
+  EXPECT_EQ(named.value.tool_name, "f");
+  EXPECT_EQ(
+      chat(hello, tools + "{\"type\":\"function\",\"function\":{\"name\":\"g\"}}").error->param,
+      "tool_choice");
+  EXPECT_EQ(chat(hello, tools + "\"required\",\"response_format\":{\"type\":\"json_object\"}")
+                .error->param,
+            "tool_choice");
+}
+
 TEST(Chat, UnknownFieldsAreIgnored) {
   const auto parsed = chat("[{\"role\":\"user\",\"content\":\"a\"}]", ",\"store\":true,\"zz\":[1]");
   ASSERT_TRUE(parsed.ok());

@@ -22,6 +22,7 @@ struct Limits {
   size_t stop_max = 16;          // stop strings
   size_t stop_bytes_max = 1024;  // of one stop string
   size_t stop_token_ids_max = 128;
+  size_t grammar_bytes_max = 256u << 10;  // of a schema, regex, ...; the text layer's bound, too
   size_t logit_bias_max = 1024;
   int32_t logprobs_max = 20;  // OpenAI's bound, and the engine's
 };

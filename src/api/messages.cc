@@ -219,6 +219,8 @@ std::optional<Error> check_tool(const json::value& tool, const std::string& path
   const json::value* parameters = inner.find("parameters");
   if (inner.ok() && parameters != nullptr && !parameters->is_object())
     inner.wrong_type("parameters", "an object", *parameters);
+  bool strict = false;
+  inner.boolean("strict", strict);
   return inner.error();
 }
 

@@ -191,6 +191,7 @@ void read_think(FieldReader& reader, const ReasoningEfforts& efforts, ChatReques
 void read_shared(FieldReader& reader, const ParseContext& context, CommonFields& common) {
   common.sampling = context.defaults;
   common.stream = true;
+  common.whole_tool_calls = true;
   reader.string("model", context.limits.name_bytes_max, common.model);
   common.model = ollama_name(std::move(common.model));
   reader.boolean("stream", common.stream);

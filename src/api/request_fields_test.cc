@@ -88,9 +88,22 @@ std::vector<Field> fields() {
        "\"stream\":true"},
       {"response_format",
        kBoth,
-       {"{\"type\":\"text\"}"},
-       {"{\"type\":\"json_object\"}", "{\"type\":\"json_schema\",\"json_schema\":{}}", "{}",
-        "{\"type\":\"xml\"}", "{\"type\":1}"}},
+       {"{\"type\":\"text\"}", "{\"type\":\"json_object\"}",
+        "{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"strict\":true,\"schema\":{}}"
+        "}"},
+       {"{\"type\":\"json_schema\"}", "{\"type\":\"json_schema\",\"json_schema\":{}}",
+        "{\"type\":\"json_schema\",\"json_schema\":{\"schema\":1}}", "{}", "{\"type\":\"xml\"}",
+        "{\"type\":1}", "{\"type\":\"structural_tag\"}"}},
+      {"structured_outputs",
+       kBoth,
+       {"{\"json\":{}}", "{\"json\":\"{}\"}", "{\"regex\":\"a\"}", "{\"choice\":[\"a\"]}",
+        "{\"grammar\":\"root ::= x\"}", "{\"json_object\":true}"},
+       {"{}", "{\"regex\":1}", "{\"choice\":\"a\"}", "{\"regex\":\"a\",\"json\":{}}",
+        "{\"structural_tag\":\"x\",\"regex\":\"a\"}", "1"}},
+      {"guided_json", kBoth, {"{}", "\"{}\""}, {"1", "[1]"}},
+      {"guided_regex", kBoth, {"\"a\""}, {"1", "{}"}},
+      {"guided_choice", kBoth, {"[\"a\"]"}, {"\"a\"", "{}"}},
+      {"guided_grammar", kBoth, {"\"root ::= x\""}, {"1"}},
       {"max_tokens", kChat, {"1", "2147483647"}, {"0", "-1", "2147483648"}},
       {"max_tokens", kText, {"1", "2147483647"}, {"0", "-1", "2147483648"}},
       {"max_completion_tokens", kChat, {"1"}, {"0", "-1", "2147483648"}},
@@ -157,8 +170,9 @@ TEST_P(EveryField, BoundsAndTypes) {
           << field.name << " = " << value << ": " << error->message;
       EXPECT_LT(error->message.size(), 400u);
     }
-    const bool takes_text =
-        field.name == "model" || field.name == "user" || field.name == "cache_salt";
+    const bool takes_text = field.name == "model" || field.name == "user" ||
+                            field.name == "cache_salt" || field.name == "guided_json" ||
+                            field.name == "guided_regex" || field.name == "guided_grammar";
     const auto huge = with("\"" + std::string(1u << 20, 'x') + "\"");
     if (field.name == "suffix") {  // As long as a prompt may be.
       EXPECT_FALSE(huge);
@@ -190,10 +204,8 @@ TEST(RequestFields, CountsAreBounded) {
 }
 
 TEST(RequestFields, Refused) {
-  for (const char* name :
-       {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
-        "bad_words", "allowed_token_ids", "logits_processors", "truncate_prompt_tokens",
-        "prompt_embeds", "kv_transfer_params"}) {
+  for (const char* name : {"structural_tag", "bad_words", "allowed_token_ids", "logits_processors",
+                           "truncate_prompt_tokens", "prompt_embeds", "kv_transfer_params"}) {
     const auto error = parse(kChat, "\"" + std::string(name) + "\":[1]");
     ASSERT_TRUE(error) << name;
     EXPECT_EQ(error->code, "unsupported_parameter");

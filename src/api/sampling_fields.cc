@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "api/grammar_fields.h"
+
 namespace galley::api {
 namespace json = boost::json;
 namespace {
@@ -111,11 +113,7 @@ void read_stream_options(FieldReader& reader, CommonFields& out) {
 }
 
 void refuse_unsupported(FieldReader& reader) {
-  constexpr std::string_view kNoGrammar =
-      "answers cannot be constrained to a grammar; ask for the format in the prompt";
-  for (const std::string_view key : {"guided_json", "guided_regex", "guided_choice",
-                                     "guided_grammar", "structured_outputs", "structural_tag"})
-    reader.refuse(key, kNoGrammar);
+  reader.refuse("structural_tag", "use structured_outputs or tools");
   reader.refuse("bad_words", "use logit_bias with -100 for the tokens instead");
   reader.refuse("allowed_token_ids", "use logit_bias instead");
   reader.refuse("logits_processors", "use logit_bias instead");
@@ -127,22 +125,6 @@ void refuse_unsupported(FieldReader& reader) {
   if (beam_search) {
     reader.fail("use_beam_search", "unsupported_parameter",
                 "use_beam_search is not supported by this server: set it to false");
-  }
-  const json::value* format = reader.find("response_format");
-  if (format == nullptr) return;
-  if (!format->is_object()) return reader.wrong_type("response_format", "an object", *format);
-  std::string type;
-  FieldReader fields(format->get_object(), reader.name("response_format") + ".");
-  fields.string("type", 64, type);
-  if (!fields.ok()) return reader.fail(*fields.error());
-  if (type == "json_object" || type == "json_schema") {
-    return reader.fail("response_format", "unsupported_parameter",
-                       "response_format of type '" + type +
-                           "' is not supported by this build: " + std::string(kNoGrammar));
-  }
-  if (type != "text") {
-    reader.fail("response_format.type", "invalid_value",
-                "response_format.type must be 'text', not '" + excerpt(type) + "'");
   }
 }
 
@@ -176,6 +158,7 @@ void read_common_fields(FieldReader& reader, const ParseContext& context, Common
   for (const std::string_view key : {"user", "safety_identifier", "user_id"})
     if (out.user.empty()) reader.string(key, limits.name_bytes_max, out.user);
   refuse_unsupported(reader);
+  read_grammar_fields(reader, limits, out);
   if (reader.ok() && out.stream && out.sampling.prompt_logprobs >= 0) {
     reader.fail("prompt_logprobs", "invalid_value",
                 "prompt_logprobs is not available with stream; set stream to false");

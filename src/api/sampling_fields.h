@@ -9,6 +9,7 @@
 #include "api/json_reader.h"
 #include "api/limits.h"
 #include "engine/request.h"
+#include "text/grammar.h"
 
 namespace galley::api {
 
@@ -33,6 +34,11 @@ struct CommonFields {
   int32_t priority = 0;
   // Not a field of the body: how long the client waits for the whole answer (x-galley-deadline-ms).
   std::optional<int64_t> deadline_ms;
+  // Not a field of the body: the wire format has no pieces of tool calls, even in a stream.
+  bool whole_tool_calls = false;
+  // What the answer must look like, and the field that says so, for errors about it.
+  text::GrammarSpec grammar;
+  std::string grammar_field;
   std::optional<bool> add_special_tokens;  // absent: as the endpoint does by default
 };
 

@@ -44,6 +44,9 @@ void declare(ServingFlags* flags, Settings* settings) {
   settings->add_choice(
       {"reasoning-parser", "NAME", "auto, none, deepseek_r1, deepseek_v3 or qwen3"},
       {"auto", "none", "deepseek_r1", "deepseek_v3", "qwen3"}, &flags->reasoning_parser);
+  settings->add_choice(
+      {"tool-call-parser", "NAME", "auto, deepseek_v3, deepseek_v31, hermes or llama3_json"},
+      {"auto", "deepseek_v3", "deepseek_v31", "hermes", "llama3_json"}, &flags->tool_call_parser);
 }
 
 struct ServedModel::Parts {
@@ -72,6 +75,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::start(const ServedModelOptions
   text_options.chat_template = options.serving.chat_template;
   text_options.reasoning_parser = options.serving.reasoning_parser;
   text_options.eos_ids = planned.config.end_tokens;
+  text_options.vocab_size = planned.config.vocab_size;
   GALLEY_ASSIGN_OR_RETURN(gateway::TextModel text, load_text_model(text_options));
 
   gateway::ServeAppOptions app_options;

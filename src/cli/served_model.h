@@ -28,6 +28,7 @@ struct ServingFlags {
   std::string chat_template;
   std::string generation_config = "auto";
   std::string reasoning_parser = "auto";
+  std::string tool_call_parser = "auto";
   std::optional<std::string> seed;  // absent: unpredictable
 };
 void declare(ServingFlags* flags, Settings* settings);

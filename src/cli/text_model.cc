@@ -57,7 +57,8 @@ Result<gateway::TextModel> load_text_model(const TextModelOptions& options) {
   const bool is_missing = chat.code() == Code::kNotFound && options.chat_template.empty();
   if (!chat.ok() && !is_missing) return chat.status();
   if (chat.ok()) {
-    out.tool_format = text::tool_format_of((*chat)->source());
+    out.tool_format = text::tool_format_named(options.tool_call_parser)
+                          .value_or(text::tool_format_of((*chat)->source()));
     out.arguments_as_objects = wants_parsed_arguments((*chat)->source());
     out.render_chat = [one = *chat](const boost::json::object& context) -> Result<std::string> {
       const auto now = static_cast<int64_t>(std::time(nullptr));
@@ -67,6 +68,15 @@ Result<gateway::TextModel> load_text_model(const TextModelOptions& options) {
   } else {
     log_warning(options.folder, " has no chat template: /v1/chat/completions will refuse;",
                 " --chat-template FILE gives one");
+  }
+  const Result<std::shared_ptr<const text::GrammarVocabulary>> vocabulary =
+      text::GrammarVocabulary::make(*out.tokenizer, options.vocab_size, options.eos_ids);
+  if (vocabulary.ok()) {
+    out.grammars = std::make_shared<text::GrammarCache>(*vocabulary, text::GrammarCacheLimits{});
+  } else {
+    out.grammar_refusal = vocabulary.message();
+    log_warning(options.folder,
+                ": response_format and forced tool calls will be refused: ", vocabulary.message());
   }
   const bool thinks = chat.ok() && (*chat)->source().find(out.thinking.end) != std::string::npos;
   out.thinking.enabled =

@@ -12,7 +12,9 @@ struct TextModelOptions {
   std::string folder;
   std::string chat_template;              // a file that replaces the folder's; empty: the folder's
   std::string reasoning_parser = "auto";  // or none, deepseek_r1, deepseek_v3, qwen3
+  std::string tool_call_parser = "auto";  // or one of text::tool_format_named
   std::vector<int32_t> eos_ids;
+  int32_t vocab_size = 0;  // of the model's logits; 0: no grammars
 };
 
 // The template is looked for in chat_template.jinja, then in tokenizer_config.json (the one called

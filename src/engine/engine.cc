@@ -79,6 +79,10 @@ Status Engine::submit(Request request) {
   GALLEY_RETURN_IF_ERROR(validate(request, options_.limits, info_));
   // Here, so that the engine thread need not allocate while it generates.
   request.prompt.reserve(request.prompt.size() + static_cast<size_t>(request.sampling.max_tokens));
+  std::unique_ptr<Constraint> constraint;
+  if (request.grammar != nullptr)
+    constraint = std::make_unique<Constraint>(
+        request.grammar, request.thinking, 2 * (info_.drafts_max + 1), request.sampling.max_tokens);
   {
     const std::lock_guard lock(mutex_);
     if (mode_ != Mode::kOpen)
@@ -91,7 +95,9 @@ Status Engine::submit(Request request) {
     }
     if (!live_ids_.try_emplace(request.id, false).second)
       return Status(Code::kInvalid, "request id " + std::to_string(request.id) + " is in use");
-    inbox_.push_back({.request = std::move(request), .submitted_us = clock_->now_us()});
+    inbox_.push_back({.request = std::move(request),
+                      .submitted_us = clock_->now_us(),
+                      .constraint = std::move(constraint)});
   }
   arrived_.notify_one();
   return Status();
@@ -176,6 +182,7 @@ void Engine::admit(Arrival arrival) {
   slots_.emplace(request.id, slot);
   Live& live = live_at(slot);
   live.rules = OutputRules(request, options_.eos_tokens);
+  live.constraint = std::move(arrival.constraint);
   live.request = std::move(request);
   live.unsent.clear();
   live.prompt_scores.clear();
@@ -190,6 +197,7 @@ void Engine::close_at_start(Slot slot) {
   for (const int32_t token : live.rules.close_tokens()) {
     live.unsent.push_back({.token = token, .forced = true, .top = {}});
     scheduler_.append(slot, {&token, 1});
+    if (live.constraint != nullptr) live.constraint->push(token, true);
     if (live.rules.add_forced(token).finish == FinishReason::kNone) continue;
     Event* event = open_event(slot);
     event->tokens.swap(live.unsent);
@@ -234,7 +242,8 @@ std::span<const StepItem> Engine::decide() {
          .samples = item.samples,
          .blocks = scheduler_.blocks(item.slot),
          .sampling = &live.request.sampling,
-         .banned = live.rules.banned()});
+         .banned = live.rules.banned(),
+         .constraint = live.constraint.get()});
   }
   return items_;
 }
@@ -287,6 +296,7 @@ Outcome Engine::judge(const PlannedItem& item, const StepResult& result) {
   for (const kernels::SampleResult& sampled : result.tokens) {
     kept_tokens_.push_back(sampled.token);
     event->tokens.push_back(output_token(sampled));
+    if (live.constraint != nullptr) live.constraint->push(sampled.token, false);
     verdict = live.rules.add(sampled.token);
     if (verdict.finish != FinishReason::kNone || verdict.closes_thinking) break;
   }
@@ -296,6 +306,7 @@ Outcome Engine::judge(const PlannedItem& item, const StepResult& result) {
     for (const int32_t token : live.rules.close_tokens()) {
       kept_tokens_.push_back(token);
       event->tokens.push_back({.token = token, .forced = true, .top = {}});
+      if (live.constraint != nullptr) live.constraint->push(token, true);
       verdict = live.rules.add_forced(token);
       if (verdict.finish != FinishReason::kNone) break;
     }
@@ -356,6 +367,8 @@ void Engine::close_event(Slot slot, Event* event, FinishReason reason) {
   event->finish = reason;
   count_finished(slot, reason);
   slots_.erase(event->id);
+  live_at(slot).constraint.reset();
+  live_at(slot).request.grammar.reset();
   finished_.push_back(event->id);
 }
 

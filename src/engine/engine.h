@@ -15,6 +15,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
@@ -24,6 +25,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "engine/constraint.h"
 #include "engine/engine_stats.h"
 #include "engine/output_rules.h"
 #include "engine/request.h"
@@ -104,6 +106,7 @@ class Engine {
   struct Arrival {
     Request request;
     int64_t submitted_us = 0;
+    std::unique_ptr<Constraint> constraint = {};
   };
   struct Cancel {
     RequestId id = 0;
@@ -115,6 +118,7 @@ class Engine {
   struct Live {
     Request request;  // its prompt has moved to the scheduler
     OutputRules rules;
+    std::unique_ptr<Constraint> constraint;  // null: no grammar
     std::vector<OutputToken> unsent;         // forced before the first step
     std::vector<OutputToken> prompt_scores;  // collected until the first output token
     int64_t submitted_us = 0;

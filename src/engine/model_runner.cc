@@ -32,7 +32,8 @@ ModelRunner::ModelRunner(const ModelRunnerOptions& options, std::unique_ptr<mode
     : options_(options),
       model_(std::move(model)),
       ops_(ops),
-      arrays_(array_limits(options.info), ops) {
+      arrays_(array_limits(options.info), ops),
+      masks_(static_cast<size_t>(options.info.step_requests_max)) {
   const auto tokens = static_cast<size_t>(options.info.step_tokens_max);
   const auto requests = static_cast<size_t>(options.info.step_requests_max);
   items_.reserve(requests);
@@ -94,7 +95,10 @@ Status ModelRunner::allocate() {
 std::span<const StepResult> ModelRunner::execute(std::span<const StepItem> plan) {
   results_.clear();
   if (plan.empty()) return results_;
-  const Matrix hidden = model_->forward(begin_step(plan), caches_);
+  const model::Step step = begin_step(plan);
+  start_masks(plan);
+  const Matrix hidden = model_->forward(step, caches_);
+  finish_masks();
   score_prompts(plan, hidden);
   sample(plan, hidden);
   accept(plan);
@@ -111,9 +115,12 @@ std::span<const StepResult> ModelRunner::execute(std::span<const StepItem> plan)
     result.prompt_scores = at(scores_, item.first_score, item.num_scores);
     result.drafts = tokens_after(i).subspan(static_cast<size_t>(item.num_tokens),
                                             static_cast<size_t>(item.num_drafts));
-    if (!result.tokens.empty() && result.tokens.back().token < 0) {
+    if (!item.status.ok()) {
+      result.status = item.status;
+    } else if (!result.tokens.empty() && result.tokens.back().token < 0) {
       result.status =
-          Status(Code::kInvalid, "no token may be sampled: logit_bias and min_tokens ban them all");
+          Status(Code::kInvalid,
+                 "no token may be sampled: logit_bias, min_tokens and the grammar ban all");
     }
     if (const Status device = ops_->status(); !device.ok()) result.status = device;
   }
@@ -147,6 +154,35 @@ model::Step ModelRunner::begin_step(std::span<const StepItem> plan) {
                       .count = planned.token_count + size_of_span(planned.drafts)});
   }
   return arrays_.build(parts_, ids_);
+}
+
+// Masks depend on tokens alone, so they are made while the model computes.
+void ModelRunner::start_masks(std::span<const StepItem> plan) {
+  masks_.begin();
+  for (size_t i = 0; i < plan.size(); ++i)
+    if (plan[i].samples && plan[i].constraint != nullptr)
+      masks_.add({.constraint = plan[i].constraint, .tokens = plan[i].drafts, .item = i});
+  masks_.start();
+}
+
+// The mask of the next draft of every item that takes part.
+void ModelRunner::start_draft_masks(std::span<const StepItem> plan) {
+  masks_.begin();
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const Item& item = items_[i];
+    if (item.draft_row < 0 || plan[i].constraint == nullptr) continue;
+    const int32_t after = item.num_tokens + item.num_drafts;
+    masks_.add({.constraint = plan[i].constraint,
+                .tokens = tokens_after(i).first(static_cast<size_t>(after)),
+                .first_row = after,
+                .item = i});
+  }
+  masks_.start();
+}
+
+void ModelRunner::finish_masks() {
+  for (const MaskMaker::Job& job : masks_.finish())
+    if (!job.status.ok()) items_[job.item].status = job.status;
 }
 
 // Scores known[p + 1] at every computed position p whose next token belongs to the prompt.
@@ -190,6 +226,10 @@ SampleRow ModelRunner::sample_row(const StepItem& item, int32_t index,
   // min_tokens counts output tokens: a later row of the same step may be past it.
   const int32_t output = size_of_span(item.known) - item.prompt_len + index;
   if (output < sampling.min_tokens) row.banned = item.banned;
+  if (item.constraint != nullptr) {
+    row.mask = item.constraint->mask(index);
+    if (item.constraint->ends(index)) row.banned = {};  // else nothing would be left
+  }
   if (has_penalties(sampling)) {
     const auto at = penalties_.find(item.id);
     GALLEY_CHECK(at != penalties_.end(), "sample() counts before it asks");
@@ -266,7 +306,9 @@ void ModelRunner::draft(std::span<const StepItem> plan, const Matrix& hidden) {
   ops_->gather_rows(hidden, rows_, first_rows(mtp_hidden_, size_of_span(rows_)));
   for (int32_t pass = 0;; ++pass) {
     const Matrix input = first_rows(mtp_hidden_, size_of_span(ids_));
+    start_draft_masks(plan);
     const Matrix drafted = model_->draft(0, arrays_.build(parts_, ids_), input, mtp_cache_);
+    finish_masks();
     sample_drafts(plan, drafted);
     if (pass + 1 == options_.info.drafts_max || !begin_next_draft(plan, drafted)) return;
   }

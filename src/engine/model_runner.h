@@ -1,9 +1,10 @@
 // ModelRunner: computes steps with a model over kernels::Ops.
 //
-// execute() on one screen: build the index arrays, forward, score prompt tokens where asked, sample
-// each item's rows (one more than its drafts), accept drafts by comparison, let the MTP layer draft
-// the next ones. The draw of a row is a pure function of (seed, position), so verifying a draft by
-// sampling its position as usual keeps the distribution exactly, penalties and top_p included.
+// execute() on one screen: build the index arrays, forward (while the masks of grammars are made),
+// score prompt tokens where asked, sample each item's rows (one more than its drafts), accept
+// drafts by comparison, let the MTP layer draft the next ones. The draw of a row is a pure function
+// of (seed, position), so verifying a draft by sampling its position as usual keeps the
+// distribution exactly, penalties and top_p included.
 //
 // MTP cache  row i of the MTP layer's cache belongs to position i and was made from the hidden
 // state
@@ -23,6 +24,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "engine/mask_maker.h"
 #include "engine/penalty_counts.h"
 #include "engine/runner.h"
 #include "engine/step_arrays.h"
@@ -63,6 +65,7 @@ class ModelRunner final : public Runner {
     int32_t num_scores = 0;
     int32_t draft_row = -1;  // of the newest draft pass; -1: takes no part in it
     bool may_draft = false;
+    Status status = {};  // of its masks
   };
   using HeadFn = void (*)(model::Model&, const Matrix& hidden, const Matrix& logits);
 
@@ -71,6 +74,9 @@ class ModelRunner final : public Runner {
   Status allocate();
 
   model::Step begin_step(std::span<const StepItem> plan);
+  void start_masks(std::span<const StepItem> plan);
+  void start_draft_masks(std::span<const StepItem> plan);
+  void finish_masks();
   void score_prompts(std::span<const StepItem> plan, const Matrix& hidden);
   void sample(std::span<const StepItem> plan, const Matrix& hidden);
   void accept(std::span<const StepItem> plan);
@@ -96,6 +102,7 @@ class ModelRunner final : public Runner {
   std::vector<kernels::CacheLayer> caches_;
   kernels::CacheLayer mtp_cache_;
   std::unordered_map<RequestId, PenaltyCounts> penalties_;
+  MaskMaker masks_;
 
   // Of the step in progress; sized at construction.
   std::vector<Item> items_;

@@ -8,16 +8,18 @@ OutputRules::OutputRules(const Request& request, std::span<const int32_t> eos_to
     : end_tokens_(request.sampling.stop_token_ids),
       max_tokens_(request.sampling.max_tokens),
       min_tokens_(request.sampling.min_tokens),
+      has_grammar_(request.grammar != nullptr),
       thinking_(request.thinking),
       thinking_open_(request.thinking.open_at_start) {
-  if (!request.sampling.ignore_eos)
+  if (!request.sampling.ignore_eos || has_grammar_)
     end_tokens_.insert(end_tokens_.end(), eos_tokens.begin(), eos_tokens.end());
 }
 
 OutputRules::Verdict OutputRules::add(int32_t token) {
   num_tokens_ += 1;
   track_thinking(token);
-  if (num_tokens_ > min_tokens_ && std::ranges::find(end_tokens_, token) != end_tokens_.end())
+  if ((num_tokens_ > min_tokens_ || has_grammar_) &&
+      std::ranges::find(end_tokens_, token) != end_tokens_.end())
     return {.finish = FinishReason::kStop, .stop_token = token};
   if (num_tokens_ == max_tokens_) return {.finish = FinishReason::kLength};
   return {.closes_thinking = thought_is_over()};

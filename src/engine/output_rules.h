@@ -5,8 +5,8 @@
 //   1. an end token (end of text unless ignore_eos, stop_token_ids) ends it: kStop
 //   2. the max_tokens'th token ends it: kLength
 //   3. inside a thought, the budget's last token closes it
-// Below min_tokens end tokens are banned, so rule 1 cannot apply. Tokens of a forced close are
-// judged by rule 2 only.
+// Below min_tokens end tokens are banned, so rule 1 cannot apply; where a grammar leaves nothing
+// but to end, it does all the same. Tokens of a forced close are judged by rule 2 only.
 #pragma once
 
 #include <cstdint>
@@ -50,6 +50,7 @@ class OutputRules {
   std::vector<int32_t> end_tokens_;
   int32_t max_tokens_ = 0;
   int32_t min_tokens_ = 0;
+  bool has_grammar_ = false;  // an end token comes when the form leaves nothing else
   ThinkingLimit thinking_;
   bool thinking_open_ = false;
   int32_t num_thought_ = 0;  // tokens of thought, all thoughts together

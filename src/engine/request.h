@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -10,6 +11,10 @@
 
 #include "base/status.h"
 #include "kernels/sampling.h"
+
+namespace galley::text {
+class CompiledGrammar;
+}
 
 namespace galley::engine {
 
@@ -39,6 +44,7 @@ struct SamplingParams {
 // not come, the engine appends `close` (tokens of "\n</think>\n\n") as if sampled, then goes on.
 struct ThinkingLimit {
   bool open_at_start = false;  // the prompt ends inside an open <think>
+  bool may_open = false;       // the model may open a thought by itself, before its answer
   int32_t begin = -1;          // id of <think>
   int32_t end = -1;            // id of </think>
   int32_t budget = -1;         // tokens; -1: no limit
@@ -50,6 +56,9 @@ struct Request {
   std::vector<int32_t> prompt;  // >= 1 token
   SamplingParams sampling;
   ThinkingLimit thinking;
+  // What the answer must look like, from the end of the thought on; null: anything. Such a request
+  // ends with the end of text, whatever ignore_eos says.
+  std::shared_ptr<const text::CompiledGrammar> grammar;
   int32_t priority = 0;      // lower is served earlier (vLLM's convention)
   uint64_t cache_scope = 0;  // prefix-cache scope (tenant, cache_salt); 0 is the shared one
   std::optional<int64_t> deadline_ms;  // on the engine's clock; past it: Code::kDeadline

@@ -22,6 +22,7 @@
 namespace galley::engine {
 
 using BlockId = int32_t;
+class Constraint;
 
 // What is computed for one request in one step.
 struct StepItem {
@@ -35,6 +36,8 @@ struct StepItem {
   std::span<const BlockId> blocks;  // hold positions [0, token_begin + token_count + drafts)
   const SamplingParams* sampling = nullptr;
   std::span<const int32_t> banned;  // tokens that may not be sampled now (min_tokens)
+  // Knows `known`; its masks are the runner's to make and obey. Null: every token is allowed.
+  Constraint* constraint = nullptr;
 };
 
 // The outcome for one item, in plan order. Spans are valid until the next execute().

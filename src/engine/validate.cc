@@ -3,6 +3,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "text/grammar.h"
 
 namespace galley::engine {
 namespace {
@@ -117,6 +118,12 @@ Status validate(const Request& request, const EngineLimits& limits, const Runner
   if (request.prompt.empty()) return Status(Code::kInvalid, "the prompt has no tokens");
   GALLEY_RETURN_IF_ERROR(validate_sampling(request.sampling, limits, runner));
   GALLEY_RETURN_IF_ERROR(validate_thinking(request.thinking, limits, runner));
+
+  if (request.grammar != nullptr &&
+      request.grammar->vocabulary().vocab_size() != runner.vocab_size)
+    return Status(Code::kInvalid,
+                  "grammar is for " + std::to_string(request.grammar->vocabulary().vocab_size()) +
+                      " tokens, the model has " + std::to_string(runner.vocab_size));
 
   const auto num_tokens = static_cast<int64_t>(request.prompt.size()) + request.sampling.max_tokens;
   const std::string asked = std::to_string(request.prompt.size()) +

@@ -31,7 +31,8 @@ struct ChoiceStream::Parsers {
     }
     if (!options.tool_calls) return;
     one_tool_call = options.one_tool_call;
-    tools = std::make_unique<text::ToolCallParser>(model.tool_format);
+    tools = std::make_unique<text::ToolCallParser>(model.tool_format,
+                                                   common.stream && !common.whole_tool_calls);
     for (const std::string_view marker : text::tool_markers(model.tool_format))
       if (const auto id = model.tokenizer->id_of(marker)) markers.push_back({*id, marker});
   }
@@ -81,14 +82,18 @@ struct ChoiceStream::Parsers {
     give_calls(std::move(split), delta);
   }
 
-  // A call is given out whole; with one_tool_call those after the first are dropped.
+  // With one_tool_call those after the first are dropped.
   void give_calls(text::ToolCallParser::Output split, api::Delta& delta) {
     delta.content += split.content;
     for (text::ToolCallParser::Call& call : split.calls) {
-      if (one_tool_call && num_calls > 0) return;
+      if (!call.name.empty()) ++num_begun;
+      if (one_tool_call && num_begun > 1) return;
       api::ToolCallDelta out;
-      out.index = num_calls++;
-      out.id = "call_" + random_hex().substr(0, kCallIdDigits);
+      if (!call.name.empty()) {
+        ++num_calls;
+        out.id = "call_" + random_hex().substr(0, kCallIdDigits);
+      }
+      out.index = num_calls - 1;
       out.name = std::move(call.name);
       out.arguments = std::move(call.arguments);
       delta.tool_calls.push_back(std::move(out));
@@ -105,6 +110,7 @@ struct ChoiceStream::Parsers {
   const int32_t min_tokens;
   bool one_tool_call = false;
   int32_t num_calls = 0;
+  int32_t num_begun = 0;  // those that were dropped, too
 };
 
 ChoiceStream::ChoiceStream(const ChoiceOptions& options, const api::CommonFields& common,

@@ -207,7 +207,9 @@ FrontDoor::VisitId FrontDoor::enter(Entry entry, GenerationRequest request,
   visit->per_prompt =
       static_cast<size_t>(completion != nullptr ? completion->best_of : chat->common.n);
   visits_.emplace(id, visit);
-  visit->generation = upstream_->prepare(std::move(request), visit);
+  const Caller& caller = *visit->entry.caller;
+  const std::string tenant = caller.stored ? std::to_string(caller.tenant) : std::string();
+  visit->generation = upstream_->prepare(std::move(request), tenant, visit);
   return id;
 }
 

@@ -27,12 +27,23 @@ api::Error engine_error(const Status& status) {
   return error;
 }
 
+// What is wrong with the schema, expression, ... of a request.
+api::Error grammar_error(const Prepared& prepared, const Status& status) {
+  if (status.code() == Code::kOverloaded || status.code() == Code::kUnavailable)
+    return api::error_of(status);
+  const bool is_large = status.code() == Code::kTooLarge;
+  return api::invalid(prepared.grammar_field, is_large ? "grammar_too_complex" : "invalid_grammar",
+                      prepared.grammar_field + ": " + status.message());
+}
+
 }  // namespace
 
 struct LocalEngine::Generation {
   GenerationRequest request;
   std::shared_ptr<GenerationSink> sink;
   Prepared prepared;
+  uint64_t grammar_scope = 0;
+  std::shared_ptr<const text::CompiledGrammar> grammar;
   size_t choices_per_prompt = 1;
   std::vector<ChoiceStream> choices;
   std::vector<engine::RequestId> requests;  // of each choice; 0: over
@@ -52,6 +63,7 @@ LocalEngine::LocalEngine(const LocalEngineOptions& options, const TextModel* tex
       self_(std::make_shared<LocalEngine*>(this)) {}
 
 LocalEngine::~LocalEngine() {
+  if (text_->grammars != nullptr) text_->grammars->close();  // its threads post to the event loop
   *self_ = nullptr;
 }
 
@@ -65,12 +77,14 @@ engine::Engine::EventSink LocalEngine::sink() {
   };
 }
 
-Upstream::GenerationId LocalEngine::prepare(GenerationRequest request,
+Upstream::GenerationId LocalEngine::prepare(GenerationRequest request, const std::string& tenant,
                                             std::shared_ptr<GenerationSink> sink) {
   const GenerationId id = ++last_id_;
   const auto generation = std::make_shared<Generation>();
   generation->request = std::move(request);
   generation->sink = std::move(sink);
+  const std::string& salt = common_of(generation->request).cache_salt;
+  generation->grammar_scope = cache_scope(tenant.empty() ? salt : tenant + '\0' + salt);
   if (const auto within_ms = common_of(generation->request).deadline_ms; within_ms && engine_)
     generation->deadline_ms = engine_->now_ms() + *within_ms;
   generations_.emplace(id, generation);
@@ -99,20 +113,50 @@ void LocalEngine::prepared(GenerationId id) {
   if (it == generations_.end()) return;  // Cancelled.
   const GenerationPtr generation = it->second;
   if (generation->prepared.error) return end(id, std::move(generation->prepared.error));
+  if (generation->prepared.grammar.kind != text::GrammarSpec::Kind::kNone)
+    return compile(id, *generation);
+  tell_demand(*generation);
+}
+
+void LocalEngine::compile(GenerationId id, Generation& generation) {
+  if (text_->grammars == nullptr) {
+    return end(id,
+               api::invalid(generation.prepared.grammar_field, "unsupported_parameter",
+                            generation.prepared.grammar_field +
+                                " is not supported with this model: " + text_->grammar_refusal));
+  }
+  text_->grammars->get(generation.grammar_scope, std::move(generation.prepared.grammar),
+                       [executor = executor_, self = self_, id](const auto& grammar) {
+                         boost::asio::post(executor, [self, id, grammar] {
+                           if (*self != nullptr) (*self)->compiled(id, grammar);
+                         });
+                       });
+}
+
+void LocalEngine::compiled(GenerationId id, const text::GrammarCache::Outcome& grammar) {
+  const auto it = generations_.find(id);
+  if (it == generations_.end()) return;  // Cancelled.
+  const GenerationPtr generation = it->second;
+  if (!grammar.ok()) return end(id, grammar_error(generation->prepared, grammar.status()));
+  generation->grammar = *grammar;
+  tell_demand(*generation);
+}
+
+void LocalEngine::tell_demand(Generation& generation) {
   Demand demand;
-  const auto* completion = std::get_if<api::CompletionRequest>(&generation->request);
-  const api::CommonFields& common = common_of(generation->request);
+  const auto* completion = std::get_if<api::CompletionRequest>(&generation.request);
+  const api::CommonFields& common = common_of(generation.request);
   const int32_t per_prompt = completion != nullptr ? completion->best_of : common.n;
-  demand.sequences = per_prompt * static_cast<int32_t>(generation->prepared.prompts.size());
+  demand.sequences = per_prompt * static_cast<int32_t>(generation.prepared.prompts.size());
   int32_t room = options_.max_model_len;
-  for (const PreparedPrompt& prompt : generation->prepared.prompts) {
+  for (const PreparedPrompt& prompt : generation.prepared.prompts) {
     const auto tokens = static_cast<int32_t>(prompt.tokens.size());
     demand.prompt_tokens += tokens;
     room = std::min(room, options_.max_model_len - tokens);
   }
   demand.output_max = std::max(common.max_tokens.value_or(room), 1);
-  generation->is_prepared = true;
-  generation->sink->on_prepared(demand);
+  generation.is_prepared = true;
+  generation.sink->on_prepared(demand);
 }
 
 void LocalEngine::start(GenerationId id, const StartOptions& options) {
@@ -159,6 +203,7 @@ std::optional<api::Error> LocalEngine::submit(GenerationId id, Generation& gener
       request.priority = start.priority;
       if (!start.cache_isolation.empty())
         request.cache_scope = cache_scope(start.cache_isolation + '\0' + common.cache_salt);
+      request.grammar = generation.grammar;
       request.id = ++last_request_id_;
       request.deadline_ms = generation.deadline_ms;
       generation.requests.push_back(request.id);

@@ -44,7 +44,8 @@ class LocalEngine : public Upstream {
   engine::Engine::EventSink sink();
   void attach(engine::Engine* engine) { engine_ = engine; }
 
-  GenerationId prepare(GenerationRequest request, std::shared_ptr<GenerationSink> sink) override;
+  GenerationId prepare(GenerationRequest request, const std::string& tenant,
+                       std::shared_ptr<GenerationSink> sink) override;
   void start(GenerationId id, const StartOptions& options) override;
   void cancel(GenerationId id) override;
   void tokenize(api::TokenizeRequest request, TokensDone done) override;
@@ -58,6 +59,9 @@ class LocalEngine : public Upstream {
   using GenerationPtr = std::shared_ptr<Generation>;
 
   void prepared(GenerationId id);
+  void compile(GenerationId id, Generation& generation);
+  void compiled(GenerationId id, const text::GrammarCache::Outcome& grammar);
+  void tell_demand(Generation& generation);
   uint64_t draw_seed(GenerationId id) const;
   std::optional<api::Error> submit(GenerationId id, Generation& generation,
                                    const StartOptions& options);

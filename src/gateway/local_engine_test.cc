@@ -105,7 +105,7 @@ class LocalEngineTest : public ::testing::Test {
   // Starts at once what is prepared.
   Upstream::GenerationId generate(GenerationRequest request,
                                   const std::shared_ptr<Recorder>& recorder) {
-    const Upstream::GenerationId id = local_.prepare(std::move(request), recorder);
+    const Upstream::GenerationId id = local_.prepare(std::move(request), {}, recorder);
     recorder->start = [this, id] { local_.start(id, {}); };
     return id;
   }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/hash.h"
+#include "text/tool_grammar.h"
 
 namespace galley::gateway {
 namespace json = boost::json;
@@ -155,6 +156,10 @@ Prepared prepare_chat(const api::ChatRequest& request, const TextModel& text,
     out.error = check_length(prompt.tokens.size(), request.common, "messages", max_model_len);
   if (out.error) return out;
   prompt.thinking_open = ends_in_thought(request, rendered.text, text.thinking);
+  prompt.thinking_may_open = text.thinking.enabled && !prompt.thinking_open &&
+                             !request.continue_final_message &&
+                             request.thinking.enabled.value_or(true) &&
+                             !trimmed(rendered.text).ends_with(text.thinking.end);
   out.prompts.push_back(std::move(prompt));
   return out;
 }
@@ -192,6 +197,11 @@ Prepared prepare_completion(const api::CompletionRequest& request, const TextMod
   return out;
 }
 
+const api::CommonFields& common_of(const GenerationRequest& request) {
+  return std::visit([](const auto& one) -> const api::CommonFields& { return one.common; },
+                    request);
+}
+
 // A process keeps its scopes apart from every other's and from what a client could compute.
 // Another stream of randomness for each choice, the first being the seed's own.
 uint64_t seed_of_choice(uint64_t seed, int32_t choice) {
@@ -205,6 +215,7 @@ engine::ThinkingLimit thinking_limit(const api::ChatRequest& request, const Prep
   engine::ThinkingLimit limit;
   if (!tags.enabled || tags.end_id < 0) return limit;
   limit.open_at_start = prompt.thinking_open;
+  limit.may_open = prompt.thinking_may_open;
   limit.begin = tags.begin_id;
   limit.end = tags.end_id;
   limit.budget = request.thinking.budget_tokens.value_or(-1);
@@ -223,9 +234,30 @@ uint64_t cache_scope(const std::string& salt) {
 }
 
 Prepared prepare(const GenerationRequest& request, const TextModel& text, int32_t max_model_len) {
-  if (const auto* chat = std::get_if<api::ChatRequest>(&request))
-    return prepare_chat(*chat, text, max_model_len);
-  return prepare_completion(std::get<api::CompletionRequest>(request), text, max_model_len);
+  const auto* chat = std::get_if<api::ChatRequest>(&request);
+  Prepared out = chat != nullptr ? prepare_chat(*chat, text, max_model_len)
+                                 : prepare_completion(std::get<api::CompletionRequest>(request),
+                                                      text, max_model_len);
+  const api::CommonFields& common = common_of(request);
+  out.grammar = common.grammar;
+  out.grammar_field = common.grammar_field;
+  if (chat != nullptr && !chat->tools.empty() && !out.error &&
+      out.grammar.kind == text::GrammarSpec::Kind::kNone) {
+    text::ToolGrammarOptions options;
+    options.format = text.tool_format;
+    options.required = chat->tool_required;
+    options.parallel = chat->parallel_tool_calls;
+    options.only = chat->tool_name;
+    options.token_id = [&](std::string_view marker) { return text.tokenizer->id_of(marker); };
+    Result<text::GrammarSpec> grammar = text::tool_grammar(chat->tools, options);
+    if (grammar.ok()) {
+      out.grammar = *std::move(grammar);
+      out.grammar_field = "tools";
+    } else {
+      out.error = api::invalid("tools", "invalid_grammar", grammar.message());
+    }
+  }
+  return out;
 }
 
 api::Parsed<Tokens> tokenize(const api::TokenizeRequest& request, const TextModel& text) {
@@ -251,8 +283,7 @@ api::Parsed<Tokens> tokenize(const api::TokenizeRequest& request, const TextMode
 engine::Request engine_request(const GenerationRequest& request, const PreparedPrompt& prompt,
                                const TextModel& text, int32_t max_model_len, int32_t choice,
                                uint64_t seed) {
-  const api::CommonFields& common =
-      std::visit([](const auto& one) -> const api::CommonFields& { return one.common; }, request);
+  const api::CommonFields& common = common_of(request);
   engine::Request out;
   out.prompt = prompt.tokens;
   out.sampling = common.sampling;

@@ -18,12 +18,15 @@ namespace galley::gateway {
 
 struct PreparedPrompt {
   std::vector<int32_t> tokens;
-  std::string text;            // only with echo
-  bool thinking_open = false;  // the prompt ends inside a thought
+  std::string text;                // only with echo
+  bool thinking_open = false;      // the prompt ends inside a thought
+  bool thinking_may_open = false;  // the model may begin with one
 };
 
 struct Prepared {
   std::vector<PreparedPrompt> prompts;
+  text::GrammarSpec grammar;  // of every choice; kNone: any text
+  std::string grammar_field;  // that asked for it
   std::optional<api::Error> error;
 };
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "text/grammar_cache.h"
 #include "text/tokenizer.h"
 #include "text/tool_calls.h"
 
@@ -41,7 +42,10 @@ struct TextModel {
   bool arguments_as_objects = false;  // the template wants tool calls' arguments parsed
   ThinkingTags thinking;
   FillTokens fill;
-  text::ToolFormat tool_format = text::ToolFormat::kDeepseek;
+  text::ToolFormat tool_format = text::ToolFormat::kDeepseekV3;
+  // Compiles and keeps grammars; null: this model cannot have any (grammar_refusal says why).
+  std::shared_ptr<text::GrammarCache> grammars;
+  std::string grammar_refusal;
   std::vector<int32_t> eos_ids;  // end-of-text tokens: no stop_reason is reported for them
 };
 

@@ -61,8 +61,10 @@ class Upstream {
 
   virtual ~Upstream() = default;
 
-  // Finds out what the request costs; answers through `sink`, never from within the call.
-  virtual GenerationId prepare(GenerationRequest request, std::shared_ptr<GenerationSink> sink) = 0;
+  // Finds out what the request costs; answers through `sink`, never from within the call. What is
+  // compiled for it, such as a grammar, is shared under equal `tenant`s only; empty: with all.
+  virtual GenerationId prepare(GenerationRequest request, const std::string& tenant,
+                               std::shared_ptr<GenerationSink> sink) = 0;
   // Begins a generation that is prepared. May answer from within the call. Unknown ids are ignored.
   virtual void start(GenerationId id, const StartOptions& options) = 0;
   // The client has gone: frees what the generation holds. Unknown ids are ignored. The sink hears

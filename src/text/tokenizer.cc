@@ -183,7 +183,7 @@ Status Tokenizer::fill_tokens(const Bpe& bpe) {
   tokens_.resize(size);
   const auto fill = [&](size_t id, const std::string& text, bool special) -> Status {
     GALLEY_ASSIGN_OR_RETURN(std::string bytes, decoder_.bytes_of(text));
-    tokens_[id] = {text, std::move(bytes), special, true};
+    tokens_[id] = {text, std::move(bytes), special, false, true};
     return {};
   };
   for (size_t id = 0; id < bpe.tokens().size(); ++id) {
@@ -196,6 +196,7 @@ Status Tokenizer::fill_tokens(const Bpe& bpe) {
                                   "' have the same id " + std::to_string(id)};
     }
     GALLEY_RETURN_IF_ERROR(fill(id, token.content, token.special));
+    tokens_[id].added = true;
   }
   GALLEY_ASSIGN_OR_RETURN(added_, AddedTokens::build(std::move(added_list_), normalizer_, limits_));
   added_list_.clear();

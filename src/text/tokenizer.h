@@ -59,6 +59,10 @@ class Tokenizer {
   std::string_view token_string(int32_t id) const;
   bool is_special(int32_t id) const { return has(id) && tokens_[static_cast<size_t>(id)].special; }
 
+  // Whether tokenizer.json lists it among the added tokens: it means something, be it special or
+  // not.
+  bool is_added(int32_t id) const { return has(id) && tokens_[static_cast<size_t>(id)].added; }
+
   // The id of the token that tokenizer.json spells `token`.
   std::optional<int32_t> id_of(std::string_view token) const;
 
@@ -76,6 +80,7 @@ class Tokenizer {
     std::string text;   // as the file spells it
     std::string bytes;  // decoded
     bool special = false;
+    bool added = false;
     bool used = false;
   };
   struct Encoding;  // state of one encode()

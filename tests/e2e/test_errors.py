@@ -42,7 +42,9 @@ WRONG_IN_BOTH = [
     ({"extra_body": {"prompt_logprobs": 21}}, "prompt_logprobs"),
     ({"extra_body": {"cache_salt": ""}}, "cache_salt"),
     ({"extra_body": {"priority": "first"}}, "priority"),
-    ({"extra_body": {"guided_regex": "a+"}}, "guided_regex"),
+    ({"extra_body": {"guided_regex": "a("}}, "guided_regex"),
+    ({"extra_body": {"structured_outputs": {"regex": 5}}}, "structured_outputs.regex"),
+    ({"extra_body": {"structured_outputs": {"grammar": "root ::= x"}}}, "structured_outputs.grammar"),
 ]
 
 WRONG_IN_CHAT = [
@@ -63,7 +65,10 @@ WRONG_IN_CHAT = [
     ({"extra_body": {"thinking": {"type": "perhaps"}}}, "thinking.type"),
     ({"extra_body": {"thinking": True}}, "thinking"),
     ({"extra_body": {"thinking_token_budget": -2}}, "thinking_token_budget"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"response_format": {"type": "xml"}}, "response_format.type"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}},
+     "response_format.json_schema.schema"),
+    ({"tool_choice": "required"}, "tool_choice"),
 ]
 
 WRONG_IN_COMPLETIONS = [

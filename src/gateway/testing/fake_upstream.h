@@ -18,7 +18,9 @@ class FakeUpstream : public Upstream {
  public:
   explicit FakeUpstream(boost::asio::any_io_executor executor) : executor_(std::move(executor)) {}
 
-  GenerationId prepare(GenerationRequest request, std::shared_ptr<GenerationSink> sink) override {
+  GenerationId prepare(GenerationRequest request, const std::string& tenant,
+                       std::shared_ptr<GenerationSink> sink) override {
+    prepared_for = tenant;
     const auto job = std::make_shared<Job>(executor_);
     const api::CommonFields& common =
         std::visit([](const auto& r) -> const api::CommonFields& { return r.common; }, request);
@@ -63,6 +65,7 @@ class FakeUpstream : public Upstream {
   std::atomic<int> ended{0};
   std::atomic<bool> is_ready{true};
   std::optional<int64_t> deadline_ms;  // of the newest request
+  std::string prepared_for;
   StartOptions started_with;
   std::optional<api::Error> refuse_with;  // before the first word
   std::optional<api::Error> fail_with;    // instead of the last word

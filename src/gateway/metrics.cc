@@ -206,4 +206,10 @@ void write_engine_metrics(std::string& out_text, const engine::EngineStats& stat
   out.gauge("galley_kv_blocks_cached", "Blocks kept for prefix hits only.", stats.blocks_cached);
 }
 
+void write_grammar_metrics(std::string& out_text, size_t grammars, size_t bytes) {
+  Exposition out(out_text, "");
+  out.gauge("galley_grammar_cache_entries", "Grammars compiled, or refused, and kept.", grammars);
+  out.gauge("galley_grammar_cache_bytes", "Bytes of the grammars kept.", bytes);
+}
+
 }  // namespace galley::gateway

@@ -40,6 +40,9 @@ struct EngineLabels {
 void write_engine_metrics(std::string& out, const engine::EngineStats& stats,
                           const EngineLabels& labels);
 
+// Appends what the cache of compiled grammars holds.
+void write_grammar_metrics(std::string& out, size_t grammars, size_t bytes);
+
 // `text` inside a label's quotes.
 std::string escape_label(const std::string& text);
 

@@ -41,6 +41,13 @@ TEST(Metrics, EngineFiguresUnderVllmsNames) {
   EXPECT_TRUE(has_line(out, ttft + "count{" + labels + "} 3"));
 }
 
+TEST(Metrics, Grammars) {
+  std::string out;
+  write_grammar_metrics(out, 3, 4096);
+  EXPECT_TRUE(has_line(out, "galley_grammar_cache_entries 3"));
+  EXPECT_TRUE(has_line(out, "galley_grammar_cache_bytes 4096"));
+}
+
 TEST(Metrics, Http) {
   HttpMetrics metrics;
   metrics.answered("/health", 200, 500);

@@ -38,7 +38,7 @@ TEST(Prompt, TheTemplateGetsWhatWasAsked) {
   EXPECT_FALSE(context.contains("tools"));
   EXPECT_FALSE(context.contains("thinking"));
   EXPECT_EQ(context.at("add_generation_prompt").as_bool(), true);
-  request.tools = {{{"type", "function"}}};
+  request.tools = {{{"type", "function"}, {"function", {{"name", "f"}}}}};
   request.thinking.enabled = false;
   request.template_kwargs = {{"enable_thinking", true}, {"style", "short"}};
   context = context_of(request);

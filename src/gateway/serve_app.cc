@@ -98,9 +98,11 @@ void ServeApp::run(engine::Engine* engine, const std::function<void()>& on_ready
                  parts_->ledger.get(), &parts_->clock, parts_->server.executor());
   const std::string& name = parts_->options.served_model_names.front();
   Router router(router_options(parts_->options), &parts_->callers, &parts_->server, &door,
-                &parts_->local, &parts_->pool, [engine, name, &door](std::string& out) {
+                &parts_->local, &parts_->pool, [this, engine, name, &door](std::string& out) {
                   const int64_t queued = door.admission().queue().sequences();
                   write_engine_metrics(out, engine->stats(), {name, "0", queued});
+                  if (const auto& grammars = parts_->text.grammars)
+                    write_grammar_metrics(out, grammars->num_entries(), grammars->size_bytes());
                 });
   if (on_ready) boost::asio::post(parts_->server.executor(), on_ready);
   parts_->server.run(&router);

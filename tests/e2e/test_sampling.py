@@ -100,7 +100,7 @@ def test_choices_of_one_seed_differ_and_repeat(client):
 
 
 def test_without_a_seed_answers_differ(client):
-    assert len({complete(client, **WILD).choices[0].text for _ in range(3)}) > 1
+    assert len({complete(client, **WILD).choices[0].text for _ in range(16)}) > 1  # The likeliest answer alone is common.
 
 
 @pytest.mark.parametrize("narrow", [{"top_p": 1e-6}, {"extra_body": {"top_k": 1}},

@@ -125,6 +125,7 @@ Status run_serve(Args args, const Variables& variables) {
     log_info("ready: ", joined(served->names()), " at ", served->url(),
              options.server.api_keys.empty() && options.tenants.empty() ? " without a key"
                                                                         : " with a key");
+    log_info("chat and figures, in a browser: ", served->url(), "/");
   });
   log_info("stopped");
   return Status();

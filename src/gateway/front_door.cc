@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <span>
 #include <utility>
 
@@ -451,6 +452,13 @@ void FrontDoor::set_limit_headers(Visit& visit, const Ask& ask) {
   };
   add("requests", view.limit_requests, view.remaining_requests, view.reset_requests_ms);
   add("tokens", view.limit_tokens, view.remaining_tokens, view.reset_tokens_ms);
+}
+
+uint64_t FrontDoor::refused() const {
+  uint64_t sum = 0;
+  for (const auto& [tier, c] : counts_)
+    sum = std::accumulate(c.refused.begin(), c.refused.end(), sum);
+  return sum;
 }
 
 void FrontDoor::write_metrics(std::string& out) const {

@@ -80,6 +80,8 @@ class FrontDoor {
   // GET /v1/queue for `caller`: its own requests, and what a new one would have to expect.
   // `request_id`: only that one; empty when it does not wait.
   std::string queue_json(const Caller& caller, const std::string& request_id);
+  // Requests refused at the door since the start, for whatever reason.
+  uint64_t refused() const;
   // Appends galley_queue_* and galley_admission_*.
   void write_metrics(std::string& out) const;
 

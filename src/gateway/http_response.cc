@@ -45,7 +45,7 @@ std::string response_head(const HttpResponse& response, const HeadFields& fields
   if (!response.content_type.empty()) add_field(out, "Content-Type", response.content_type);
   if (fields.chunked) {
     add_field(out, "Transfer-Encoding", "chunked");
-  } else if (fields.has_length && response.status != 204) {
+  } else if (fields.has_length && response.status != 204 && response.status != 304) {
     add_field(out, "Content-Length", std::to_string(response.body.size()));
   }
   if (!fields.request_id.empty()) add_field(out, "X-Request-Id", fields.request_id);

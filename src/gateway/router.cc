@@ -11,6 +11,7 @@
 #include "api/tokenize.h"
 #include "base/log.h"
 #include "gateway/generation.h"
+#include "gateway/page.h"
 #include "gateway/tenant_json.h"
 
 namespace galley::gateway {
@@ -18,6 +19,8 @@ namespace {
 
 constexpr std::string_view kModelsPrefix = "/v1/models/";
 constexpr std::string_view kQueuePrefix = "/v1/queue/";
+constexpr std::string_view kPagePrefix = "/ui/";
+constexpr std::string_view kAfterParameter = "?after_s=";  // of /history
 constexpr int kRetryAfterDrainS = 5;
 constexpr std::string_view kDeadlineHeader = "x-galley-deadline-ms";
 constexpr int64_t kDeadlineMsMax = 24 * 3600 * 1000;
@@ -132,7 +135,7 @@ Router::~Router() = default;
 
 const Router::Route* Router::find(const std::string& asked) const {
   const std::string path = canonical_path(asked);
-  static constexpr std::array<Route, 22> kRoutes = {{
+  static constexpr std::array<Route, 25> kRoutes = {{
       {"/v1/chat/completions", true, true, true, &Router::handle_chat},
       {"/v1/completions", true, true, true, &Router::handle_completion},
       {"/v1/messages", true, true, true, &Router::handle_messages},
@@ -155,6 +158,9 @@ const Router::Route* Router::find(const std::string& asked) const {
       {"/version", false, false, false, &Router::handle_version},
       {"/openapi.json", false, false, false, &Router::handle_openapi},
       {"/metrics", false, false, false, &Router::handle_metrics},
+      {"/history", false, false, false, &Router::handle_history},
+      {"/", false, false, false, &Router::handle_page},
+      {"/ui", false, false, false, &Router::handle_page},
   }};
   const auto below = [&](std::string_view prefix) {
     return path.starts_with(prefix) && path.size() > prefix.size();
@@ -163,6 +169,7 @@ const Router::Route* Router::find(const std::string& asked) const {
   if (below(kModelsPrefix)) wanted = "/v1/models";
   if (below(kQueuePrefix)) wanted = "/v1/queue";
   if (below(kResponsesPrefix)) wanted = "/v1/responses/ID";
+  if (below(kPagePrefix) && find_page_file(path) != nullptr) wanted = "/ui";
   for (const Route& route : kRoutes)
     if (route.path == wanted) return &route;
   return nullptr;
@@ -382,6 +389,32 @@ void Router::handle_metrics(ExchangePtr exchange) {
   door_->write_metrics(response.body);
   metrics_.write(response.body, server_->counts());
   exchange->respond(std::move(response));
+}
+
+void Router::handle_history(ExchangePtr exchange) {
+  if (!options_.history)
+    return exchange->respond(failure(404, "not_found", "this server records no history"));
+  std::string_view query = exchange->request().target;
+  query.remove_prefix(std::min(query.find('?'), query.size()));
+  int64_t after_s = 0;
+  if (!query.empty()) {
+    const bool named = query.starts_with(kAfterParameter);
+    if (named) query.remove_prefix(kAfterParameter.size());
+    const auto read = std::from_chars(query.data(), query.data() + query.size(), after_s);
+    if (!named || read.ec != std::errc() || read.ptr != query.data() + query.size())
+      return exchange->respond(error_response(
+          api::invalid("after_s", "invalid_value",
+                       "after_s is a number of seconds, as in /history?after_s=1700000000, and "
+                       "the only parameter")));
+  }
+  exchange->respond(json_response(options_.history(after_s)));
+}
+
+void Router::handle_page(ExchangePtr exchange) {
+  const PageFile* file = find_page_file(exchange->request().path);
+  if (file == nullptr)  // "/ui" itself
+    return exchange->respond(failure(404, "not_found", "the page is at /"));
+  exchange->respond(page_response(*file, exchange->request().header("If-None-Match")));
 }
 
 }  // namespace galley::gateway

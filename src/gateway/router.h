@@ -31,6 +31,8 @@ struct RouterOptions {
   bool cors = false;    // answers preflight requests
   size_t inline_parse_bytes_max = 64u << 10;
   api::ResponseStoreLimits responses;  // kept for previous_response_id
+  // GET /history: what happened after a time, as JSON; empty: nothing is recorded.
+  std::function<std::string(int64_t after_s)> history;
 };
 
 inline constexpr std::string_view kResponsesPrefix = "/v1/responses/";
@@ -86,6 +88,8 @@ class Router : public Handler {
   void handle_ready(ExchangePtr exchange);
   void handle_version(ExchangePtr exchange);
   void handle_metrics(ExchangePtr exchange);
+  void handle_history(ExchangePtr exchange);
+  void handle_page(ExchangePtr exchange);
 
   // Parses the exchange's body with `parse`, off the event loop when it is large, and gives
   // `use` what came out; errors are answered here.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "base/hash.h"
 #include "gateway/callers.h"
 #include "gateway/front_door.h"
+#include "gateway/history.h"
 #include "gateway/ledger.h"
 #include "gateway/local_engine.h"
 #include "gateway/metrics.h"
@@ -18,14 +20,18 @@
 namespace galley::gateway {
 namespace {
 
+int64_t wall_clock_s() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
 RouterOptions router_options(const ServeAppOptions& options) {
   RouterOptions routes;
   routes.models.names = options.served_model_names;
   routes.models.root = options.model_root;
   routes.models.max_model_len = options.max_model_len;
-  routes.models.created_s = std::chrono::duration_cast<std::chrono::seconds>(
-                                std::chrono::system_clock::now().time_since_epoch())
-                                .count();
+  routes.models.created_s = wall_clock_s();
   routes.parse.defaults = options.default_sampling;
   routes.parse.vocab_size = options.vocab_size;
   routes.version = options.version;
@@ -97,8 +103,21 @@ void ServeApp::run(engine::Engine* engine, const std::function<void()>& on_ready
   FrontDoor door(door_options(parts_->options), &parts_->local, &parts_->callers,
                  parts_->ledger.get(), &parts_->clock, parts_->server.executor());
   const std::string& name = parts_->options.served_model_names.front();
-  Router router(router_options(parts_->options), &parts_->callers, &parts_->server, &door,
-                &parts_->local, &parts_->pool, [this, engine, name, &door](std::string& out) {
+  History history{HistoryLimits{}};
+  boost::asio::steady_timer recorder(parts_->server.executor());
+  const std::function<void()> record = [&] {
+    history.add(wall_clock_s(), engine->stats(), door.admission().queue().sequences(),
+                door.refused());
+    recorder.expires_after(std::chrono::seconds(history.limits().period_s));
+    recorder.async_wait([&record](const boost::system::error_code& failure) {
+      if (!failure) record();
+    });
+  };
+  record();
+  RouterOptions routes = router_options(parts_->options);
+  routes.history = [&history](int64_t after_s) { return history.json(after_s); };
+  Router router(std::move(routes), &parts_->callers, &parts_->server, &door, &parts_->local,
+                &parts_->pool, [this, engine, name, &door](std::string& out) {
                   const int64_t queued = door.admission().queue().sequences();
                   write_engine_metrics(out, engine->stats(), {name, "0", queued});
                   if (const auto& grammars = parts_->text.grammars)

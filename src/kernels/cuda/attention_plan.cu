@@ -10,7 +10,7 @@
 
 #include "base/check.h"
 #include "kernels/cuda/attention_plan.h"
-#include "kernels/cuda/attention_ptx.cuh"
+#include "kernels/cuda/attention_tiles.cuh"
 
 namespace galley::kernels::cuda {
 namespace {
@@ -269,7 +269,7 @@ __global__ __launch_bounds__(kCombineRows *
 #pragma unroll
   for (int j = 0; j < kVectors; ++j) {
     *reinterpret_cast<uint32_t*>(to + j * 64 + lane * 2) =
-        ptx::pack_bf16(sum[j].x * inverse, sum[j].y * inverse);
+        hopper::pack_bf16(sum[j].x * inverse, sum[j].y * inverse);
   }
 }
 

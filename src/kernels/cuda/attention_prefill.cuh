@@ -14,7 +14,7 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/attention_ptx.cuh"
+#include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/ops.h"
 
 namespace galley::kernels::cuda::prefill {
@@ -180,9 +180,9 @@ __device__ void fill(const Args& args, const Maps& maps, uint32_t smem, Barriers
     index = __shfl_sync(0xffffffffu, index, 0);
     const Tile tile = finder.find(index);
     if (lane == 0) {
-      ptx::mbarrier_wait(barriers.tile_empty(tiles.stage()), tiles.parity() ^ 1);
+      hopper::barrier_wait(barriers.tile_empty(tiles.stage()), tiles.parity() ^ 1);
       shared_tiles[tiles.stage()] = tile;
-      ptx::mbarrier_arrive(barriers.tile_full(tiles.stage()));
+      hopper::barrier_arrive(barriers.tile_full(tiles.stage()));
     }
     tiles.advance();
     if (tile.head < 0) return;
@@ -197,13 +197,14 @@ __device__ void fill(const Args& args, const Maps& maps, uint32_t smem, Barriers
         row[1] = table[min(2 * block + 1, last_page)] * kBlockTokens;
       }
       const auto copy = [&](uint32_t to, const CUtensorMap& map, uint32_t barrier, int plane) {
-        ptx::copy_box_3d(to, &map, barrier, 0, row[0], plane);
-        if constexpr (S::kPaged) ptx::copy_box_3d(to + kChunk / 2, &map, barrier, 0, row[1], plane);
+        hopper::copy_box_3d(to, &map, barrier, 0, row[0], plane);
+        if constexpr (S::kPaged)
+          hopper::copy_box_3d(to + kChunk / 2, &map, barrier, 0, row[1], plane);
       };
       if (lane == 0) {
         const uint32_t stage = blocks.stage(), parity = blocks.parity() ^ 1;
-        ptx::mbarrier_wait(barriers.k_empty(stage), parity);
-        ptx::mbarrier_expect(barriers.k_full(stage), S::kK);
+        hopper::barrier_wait(barriers.k_empty(stage), parity);
+        hopper::barrier_expect(barriers.k_full(stage), S::kK);
         const uint32_t k = smem + L::kK + stage * S::kK;
         for (int c = 0; c < S::kKeyChunks; ++c) {
           const bool rope = c == args.k_rope_chunk;
@@ -211,14 +212,14 @@ __device__ void fill(const Args& args, const Maps& maps, uint32_t smem, Barriers
                rope ? 0 : kv_head * args.k_head_planes + c);
         }
         if (block == tile.num_blocks - 1) {
-          ptx::mbarrier_wait(barriers.q_empty(), q_phase ^ 1);
-          ptx::mbarrier_expect(barriers.q_full(), S::kK);
+          hopper::barrier_wait(barriers.q_empty(), q_phase ^ 1);
+          hopper::barrier_expect(barriers.q_full(), S::kK);
           for (int c = 0; c < S::kKeyChunks; ++c)
-            ptx::copy_box_3d(smem + L::kQ + c * kChunk, &maps.q, barriers.q_full(), 0,
-                             tile.first_token + tile.query, tile.head * args.q_head_planes + c);
+            hopper::copy_box_3d(smem + L::kQ + c * kChunk, &maps.q, barriers.q_full(), 0,
+                                tile.first_token + tile.query, tile.head * args.q_head_planes + c);
         }
-        ptx::mbarrier_wait(barriers.v_empty(stage), parity);
-        ptx::mbarrier_expect(barriers.v_full(stage), S::kV);
+        hopper::barrier_wait(barriers.v_empty(stage), parity);
+        hopper::barrier_expect(barriers.v_full(stage), S::kV);
         const uint32_t v = smem + L::kV + stage * S::kV;
         for (int c = 0; c < S::kValueChunks; ++c)
           copy(v + c * kChunk, maps.v, barriers.v_full(stage), kv_head * args.v_head_planes + c);
@@ -233,35 +234,35 @@ __device__ void fill(const Args& args, const Maps& maps, uint32_t smem, Barriers
 
 template <typename S>
 __device__ __forceinline__ void issue_scores(float (&s)[64], uint32_t q_smem, uint32_t k_smem) {
-  const ptx::TileDescriptor q(ptx::opaque(q_smem), 1024, 16);
-  const ptx::TileDescriptor k(ptx::opaque(k_smem), 1024, 16);
-  ptx::wgmma_fence();
+  const hopper::TileDescriptor q(hopper::opaque(q_smem), 1024, 16);
+  const hopper::TileDescriptor k(hopper::opaque(k_smem), 1024, 16);
+  hopper::wgmma_fence();
 #pragma unroll
   for (int c = 0; c < S::kKeyChunks; ++c) {
 #pragma unroll
     for (int step = 0; step < 4; ++step) {
       const uint32_t at = static_cast<uint32_t>(c * kChunk + step * 32);
-      ptx::wgmma_m64n128k16_ss(s, q.at(at), k.at(at), c + step == 0 ? 0 : 1);
+      hopper::Wgmma<128>::bf16(s, q.at(at), k.at(at), c + step == 0 ? 0 : 1);
     }
   }
-  ptx::wgmma_commit();
+  hopper::wgmma_commit();
 }
 
 template <typename S>
 __device__ __forceinline__ void issue_values(float (&o)[S::kValueChunks * 32],
                                              const uint32_t (&p)[8][4], uint32_t v_smem) {
-  const ptx::TileDescriptor v(ptx::opaque(v_smem), 1024, kChunk);
-  ptx::wgmma_fence();
+  const hopper::TileDescriptor v(hopper::opaque(v_smem), 1024, kChunk);
+  hopper::wgmma_fence();
 #pragma unroll
   for (int step = 0; step < 8; ++step) {
     const uint64_t at = v.at(static_cast<uint32_t>(step * (16 * 128)));
     if constexpr (S::kValueChunks == 2) {
-      ptx::wgmma_m64n128k16_rs_transposed(o, p[step], at, 1);
+      hopper::wgmma_m64n128k16_rs_transposed(o, p[step], at, 1);
     } else {
-      ptx::wgmma_m64n64k16_rs_transposed(o, p[step], at, 1);
+      hopper::wgmma_m64n64k16_rs_transposed(o, p[step], at, 1);
     }
   }
-  ptx::wgmma_commit();
+  hopper::wgmma_commit();
 }
 
 // Running maxima (scaled, base 2) and sums of a thread's two rows.
@@ -283,14 +284,14 @@ struct Softmax {
       max[half] = fmaxf(before, top * scale_log2);
       // A row that has seen nothing yet has no maximum; any number will do.
       const float base = max[half] == -INFINITY ? 0.0f : max[half];
-      factor[half] = ptx::exp2_approx(before - base);
+      factor[half] = hopper::exp2_approx(before - base);
       float total = 0.0f;
 #pragma unroll
       for (int i = 0; i < 16; ++i) {
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
           float& value = s[4 * i + 2 * half + j];
-          value = ptx::exp2_approx(fmaf(value, scale_log2, -base));
+          value = hopper::exp2_approx(fmaf(value, scale_log2, -base));
           total += value;
         }
       }
@@ -318,7 +319,7 @@ __device__ __forceinline__ void pack(const float (&s)[64], uint32_t (&p)[8][4]) 
   for (int step = 0; step < 8; ++step) {
 #pragma unroll
     for (int j = 0; j < 4; ++j)
-      p[step][j] = ptx::pack_bf16(s[8 * step + 2 * j], s[8 * step + 2 * j + 1]);
+      p[step][j] = hopper::pack_bf16(s[8 * step + 2 * j], s[8 * step + 2 * j + 1]);
   }
 }
 
@@ -330,13 +331,13 @@ __device__ void compute(const Args& args, uint32_t smem, Barriers barriers, cons
   const int in_tile = kGroup * 64 + static_cast<int>(threadIdx.x) % 128 / 32 * 16 + lane / 4;
   const uint32_t q = smem + L::kQ + kGroup * (kChunk / 2);
   const auto arrive = [&](uint32_t barrier) {
-    if (lane == 0) ptx::mbarrier_arrive(barrier);
+    if (lane == 0) hopper::barrier_arrive(barrier);
   };
-  if (kGroup == 1) ptx::barrier_arrive<256>(kTurn);  // warpgroup 0 begins
+  if (kGroup == 1) hopper::named_barrier_arrive(kTurn, 256);  // warpgroup 0 begins
   Ring tile_ring, k_ring, v_ring;
   uint32_t q_phase = 0;
   while (true) {
-    ptx::mbarrier_wait(barriers.tile_full(tile_ring.stage()), tile_ring.parity());
+    hopper::barrier_wait(barriers.tile_full(tile_ring.stage()), tile_ring.parity());
     const Tile tile = tiles[tile_ring.stage()];
     __syncwarp();
     arrive(barriers.tile_empty(tile_ring.stage()));
@@ -358,11 +359,11 @@ __device__ void compute(const Args& args, uint32_t smem, Barriers barriers, cons
       if (begin + kBlockKeys > visible_min) mask(s, visible[0] - begin, visible[1] - begin);
     };
 
-    ptx::mbarrier_wait(barriers.q_full(), q_phase);
+    hopper::barrier_wait(barriers.q_full(), q_phase);
     q_phase ^= 1;
-    ptx::mbarrier_wait(barriers.k_full(k_ring.stage()), k_ring.parity());
+    hopper::barrier_wait(barriers.k_full(k_ring.stage()), k_ring.parity());
     issue_scores<S>(s, q, smem + L::kK + k_ring.stage() * S::kK);
-    ptx::wgmma_wait<0>();
+    hopper::wgmma_wait<0>();
     arrive(barriers.k_empty(k_ring.stage()));
     k_ring.advance();
     int block = tile.num_blocks - 1;
@@ -372,33 +373,33 @@ __device__ void compute(const Args& args, uint32_t smem, Barriers barriers, cons
 
     // Values past the context belong to nobody: not even a weight of zero would keep a NaN out.
     const int held = context - block * kBlockKeys;
-    ptx::mbarrier_wait(barriers.v_full(v_ring.stage()), v_ring.parity());
+    hopper::barrier_wait(barriers.v_full(v_ring.stage()), v_ring.parity());
     if (held < kBlockKeys) {
       const uint32_t v = smem + L::kV + v_ring.stage() * S::kV;
 #pragma unroll 1
       for (int i = static_cast<int>(threadIdx.x); i < (kBlockKeys - held) * S::kValueChunks * 8;
            i += 256) {
         const int row = held + i / (S::kValueChunks * 8);
-        ptx::store_shared(v + i / 8 % S::kValueChunks * kChunk + row * 128 + i % 8 * 16, 0, 0, 0,
-                          0);
+        hopper::store_shared(v + i / 8 % S::kValueChunks * kChunk + row * 128 + i % 8 * 16, 0, 0, 0,
+                             0);
       }
-      ptx::fence_async_proxy();
-      ptx::barrier_sync<256>(kZeroed);
+      hopper::fence_async_shared();
+      hopper::named_barrier(kZeroed, 256);
     }
 
     for (--block; block >= 0; --block) {
-      ptx::mbarrier_wait(barriers.k_full(k_ring.stage()), k_ring.parity());
-      ptx::barrier_sync<256>(kTurn + kGroup);
+      hopper::barrier_wait(barriers.k_full(k_ring.stage()), k_ring.parity());
+      hopper::named_barrier(kTurn + kGroup, 256);
       issue_scores<S>(s, q, smem + L::kK + k_ring.stage() * S::kK);
-      ptx::mbarrier_wait(barriers.v_full(v_ring.stage()), v_ring.parity());
+      hopper::barrier_wait(barriers.v_full(v_ring.stage()), v_ring.parity());
       issue_values<S>(o, p, smem + L::kV + v_ring.stage() * S::kV);
-      ptx::barrier_arrive<256>(kTurn + 1 - kGroup);
-      ptx::wgmma_wait<1>();
+      hopper::named_barrier_arrive(kTurn + 1 - kGroup, 256);
+      hopper::wgmma_wait<1>();
       arrive(barriers.k_empty(k_ring.stage()));
       k_ring.advance();
       mask_block(block);
       softmax.step(s, args.scale_log2, factor);
-      ptx::wgmma_wait<0>();
+      hopper::wgmma_wait<0>();
       arrive(barriers.v_empty(v_ring.stage()));
       v_ring.advance();
       pack(s, p);
@@ -411,9 +412,9 @@ __device__ void compute(const Args& args, uint32_t smem, Barriers barriers, cons
       }
     }
     arrive(barriers.q_empty());
-    ptx::mbarrier_wait(barriers.v_full(v_ring.stage()), v_ring.parity());
+    hopper::barrier_wait(barriers.v_full(v_ring.stage()), v_ring.parity());
     issue_values<S>(o, p, smem + L::kV + v_ring.stage() * S::kV);
-    ptx::wgmma_wait<0>();
+    hopper::wgmma_wait<0>();
     arrive(barriers.v_empty(v_ring.stage()));
     v_ring.advance();
 
@@ -434,9 +435,9 @@ __device__ void compute(const Args& args, uint32_t smem, Barriers barriers, cons
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int at = 4 * (octets + i) + 2 * half;
-          word[i] = ptx::pack_bf16(o[at] * inverse, o[at + 1] * inverse);
+          word[i] = hopper::pack_bf16(o[at] * inverse, o[at + 1] * inverse);
         }
-        ptx::exchange_quad(word);
+        hopper::exchange_quad(word);
         if (query < tile.query_len) {
           *reinterpret_cast<uint4*>(to + (octets + lane % 4) * 8) =
               make_uint4(word[0], word[1], word[2], word[3]);
@@ -451,33 +452,33 @@ __global__ __launch_bounds__(kThreads, 1) void prefill_kernel(const __grid_const
                                                               const __grid_constant__ Args args) {
   using L = Shared<S>;
   extern __shared__ __align__(1024) std::byte shared[];
-  const uint32_t smem = ptx::smem_address(shared);
+  const uint32_t smem = hopper::shared_address(shared);
   Tile* const tiles = reinterpret_cast<Tile*>(shared + L::kTiles);
   const Barriers barriers = {smem + L::kBarriers};
   const int group = static_cast<int>(threadIdx.x) / 128;
   if (threadIdx.x == 0) {
     if (smem % 1024 != 0) __trap();  // the swizzle would not match
-    ptx::mbarrier_init(barriers.q_full(), 1);
-    ptx::mbarrier_init(barriers.q_empty(), 8);
+    hopper::barrier_init(barriers.q_full(), 1);
+    hopper::barrier_init(barriers.q_empty(), 8);
     for (uint32_t i = 0; i < 2; ++i) {
-      ptx::mbarrier_init(barriers.k_full(i), 1);
-      ptx::mbarrier_init(barriers.k_empty(i), 8);
-      ptx::mbarrier_init(barriers.v_full(i), 1);
-      ptx::mbarrier_init(barriers.v_empty(i), 8);
-      ptx::mbarrier_init(barriers.tile_full(i), 1);
-      ptx::mbarrier_init(barriers.tile_empty(i), 8);
+      hopper::barrier_init(barriers.k_full(i), 1);
+      hopper::barrier_init(barriers.k_empty(i), 8);
+      hopper::barrier_init(barriers.v_full(i), 1);
+      hopper::barrier_init(barriers.v_empty(i), 8);
+      hopper::barrier_init(barriers.tile_full(i), 1);
+      hopper::barrier_init(barriers.tile_empty(i), 8);
     }
-    ptx::fence_mbarrier_init();
+    hopper::barrier_init_fence();
   }
   __syncthreads();
   if (group == 2) {
-    ptx::lower_registers<56>();
+    hopper::keep_registers<56>();
     if (threadIdx.x % 128 < 32) fill<S>(args, maps, smem, barriers, tiles);
   } else if (group == 0) {
-    ptx::raise_registers<224>();
+    hopper::take_registers<224>();
     compute<S, 0>(args, smem, barriers, tiles);
   } else {
-    ptx::raise_registers<224>();
+    hopper::take_registers<224>();
     compute<S, 1>(args, smem, barriers, tiles);
   }
 }

@@ -7,10 +7,10 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "kernels/cuda/attention_map.h"
 #include "kernels/cuda/attention_plan.h"
-#include "kernels/cuda/attention_ptx.cuh"
+#include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/cuda/gqa.h"
+#include "kernels/cuda/tensor_map.h"
 
 namespace galley::kernels::cuda {
 namespace {
@@ -58,7 +58,7 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
   constexpr int kSteps = kDim / 16;  // of the score's sum
   constexpr int kTiles = kDim / 8;   // of the output, 8 values wide
   extern __shared__ __align__(1024) std::byte shared[];
-  const uint32_t smem = ptx::smem_address(shared);
+  const uint32_t smem = hopper::shared_address(shared);
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const int kv_head = static_cast<int>(blockIdx.y);
   const int group = args.num_heads / args.num_kv_heads;
@@ -66,8 +66,8 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
   const uint32_t barriers = smem + L::kBarriers + static_cast<uint32_t>(warp * kStages * 8);
   if (threadIdx.x == 0) {
     if (smem % 1024 != 0) __trap();  // the swizzle would not match
-    for (int i = 0; i < kWarps * kStages; ++i) ptx::mbarrier_init(smem + L::kBarriers + i * 8, 1);
-    ptx::fence_mbarrier_init();
+    for (int i = 0; i < kWarps * kStages; ++i) hopper::barrier_init(smem + L::kBarriers + i * 8, 1);
+    hopper::barrier_init_fence();
   }
   __syncthreads();
 
@@ -87,11 +87,11 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
       if (lane != 0) return;
       const uint32_t barrier = barriers + stage * 8, to = stages + stage * L::kStage;
       const int row = table[block] * kBlockTokens + warp * kKeys;
-      ptx::mbarrier_expect(barrier, L::kStage);
+      hopper::barrier_expect(barrier, L::kStage);
       for (int c = 0; c < L::kChunks; ++c) {
-        ptx::copy_box_3d(to + c * kChunk, &k_map, barrier, 0, row, kv_head * L::kChunks + c);
-        ptx::copy_box_3d(to + (L::kChunks + c) * kChunk, &v_map, barrier, 0, row,
-                         kv_head * L::kChunks + c);
+        hopper::copy_box_3d(to + c * kChunk, &k_map, barrier, 0, row, kv_head * L::kChunks + c);
+        hopper::copy_box_3d(to + (L::kChunks + c) * kChunk, &v_map, barrier, 0, row,
+                            kv_head * L::kChunks + c);
       }
     };
     int next = piece.block_begin;
@@ -122,7 +122,7 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
     float max[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
     for (int block = piece.block_begin; block < block_end; ++block) {
       const uint32_t stage = used % kStages;
-      ptx::mbarrier_wait(barriers + stage * 8, used / kStages % 2);
+      hopper::barrier_wait(barriers + stage * 8, used / kStages % 2);
       ++used;
       const uint32_t k = stages + stage * L::kStage, v = k + L::kChunks * kChunk;
       const int first = block * kBlockTokens + warp * kKeys;
@@ -131,9 +131,10 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
         // Values past the context belong to nobody: a weight of zero would keep a NaN.
         for (int i = lane; i < (kKeys - held) * L::kChunks * 8; i += 32) {
           const int row = held + i / (L::kChunks * 8);
-          ptx::store_shared(v + i / 8 % L::kChunks * kChunk + row * 128 + i % 8 * 16, 0, 0, 0, 0);
+          hopper::store_shared(v + i / 8 % L::kChunks * kChunk + row * 128 + i % 8 * 16, 0, 0, 0,
+                               0);
         }
-        ptx::fence_async_proxy();
+        hopper::fence_async_shared();
         __syncwarp();
       }
 
@@ -143,9 +144,9 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
         // Matrices: keys 0..7 and 8..15 by the two halves of 16 dimensions.
         const int row = lane / 16 * 8 + lane % 8, piece16 = step % 4 * 2 + lane / 8 % 2;
         uint32_t b[4];
-        ptx::load_matrices(b, k + step / 4 * kChunk + row * 128 + ((piece16 ^ (row % 8)) << 4));
-        ptx::mma_m16n8k16(s[0], q[step], b[0], b[1]);
-        ptx::mma_m16n8k16(s[1], q[step], b[2], b[3]);
+        hopper::load_matrices(b, k + step / 4 * kChunk + row * 128 + ((piece16 ^ (row % 8)) << 4));
+        hopper::mma_m16n8k16(s[0], q[step], b[0], b[1]);
+        hopper::mma_m16n8k16(s[1], q[step], b[2], b[3]);
       }
       uint32_t p[4];
       float factor[2];
@@ -166,14 +167,14 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
         const float before = max[half];
         max[half] = fmaxf(before, top * args.scale_log2);
         const float base = max[half] == -INFINITY ? 0.0f : max[half];
-        factor[half] = ptx::exp2_approx(before - base);
+        factor[half] = hopper::exp2_approx(before - base);
         float total = 0.0f;
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const float a = ptx::exp2_approx(fmaf(s[i][2 * half], args.scale_log2, -base));
-          const float b = ptx::exp2_approx(fmaf(s[i][2 * half + 1], args.scale_log2, -base));
+          const float a = hopper::exp2_approx(fmaf(s[i][2 * half], args.scale_log2, -base));
+          const float b = hopper::exp2_approx(fmaf(s[i][2 * half + 1], args.scale_log2, -base));
           total += a + b;
-          p[half + 2 * i] = ptx::pack_bf16(a, b);
+          p[half + 2 * i] = hopper::pack_bf16(a, b);
         }
         sum[half] = sum[half] * factor[half] + total;
       }
@@ -191,10 +192,10 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
         // Matrices: keys 0..7 and 8..15 of values 8 i .., then of the next 8.
         const int row = lane % 16, piece16 = i % 8 + lane / 16;
         uint32_t b[4];
-        ptx::load_matrices_transposed(
+        hopper::load_matrices_transposed(
             b, v + i / 8 * kChunk + row * 128 + ((piece16 ^ (row % 8)) << 4));
-        ptx::mma_m16n8k16(o[i], p, b[0], b[1]);
-        ptx::mma_m16n8k16(o[i + 1], p, b[2], b[3]);
+        hopper::mma_m16n8k16(o[i], p, b[0], b[1]);
+        hopper::mma_m16n8k16(o[i + 1], p, b[2], b[3]);
       }
       __syncwarp();
       if (next < block_end) load(next++);
@@ -231,7 +232,7 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
       const float base = top == -INFINITY ? 0.0f : top;
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) {
-        weight[w] = ptx::exp2_approx(maxima[w * kRows + in_unit] - base);
+        weight[w] = hopper::exp2_approx(maxima[w * kRows + in_unit] - base);
         total += weight[w] * sums[w * kRows + in_unit];
       }
       const float inverse = total > 0.0f ? 1.0f / total : 0.0f;
@@ -255,7 +256,7 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
         value = {value.x * inverse, value.y * inverse, value.z * inverse, value.w * inverse};
         if (piece.slot < 0) {
           *reinterpret_cast<uint2*>(out + column) =
-              make_uint2(ptx::pack_bf16(value.x, value.y), ptx::pack_bf16(value.z, value.w));
+              make_uint2(hopper::pack_bf16(value.x, value.y), hopper::pack_bf16(value.z, value.w));
         } else {
           *reinterpret_cast<float4*>(args.partial + slot_row * kDim + column) = value;
         }
@@ -263,7 +264,7 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
       if (piece.slot >= 0 && column0 == 0)
         args.lse[slot_row] = total > 0.0f ? top + log2f(total) : -INFINITY;
     }
-    ptx::fence_async_proxy();  // copies write there next
+    hopper::fence_async_shared();  // copies write there next
     __syncthreads();
   }
 }

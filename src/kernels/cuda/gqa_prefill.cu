@@ -1,7 +1,7 @@
 #include "base/check.h"
-#include "kernels/cuda/attention_map.h"
 #include "kernels/cuda/attention_prefill.cuh"
 #include "kernels/cuda/gqa.h"
+#include "kernels/cuda/tensor_map.h"
 
 namespace galley::kernels::cuda {
 

@@ -1,4 +1,4 @@
-// Hopper's own instructions for the matrix kernels, one function each: barriers in shared memory
+// Hopper's own instructions, one function each: barriers in shared memory
 // that count bytes (mbarrier), the bulk tensor copy engine (TMA), clusters, and the fences between
 // them. wgmma.cuh has the matrix instructions themselves.
 //
@@ -21,9 +21,15 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
 
 // --- barriers -----------------------------------------------------------------------------------
 
-__device__ __forceinline__ void barrier_init(uint64_t* barrier, uint32_t arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
-               "r"(arrivals)
+// A barrier, or any place in shared memory, is named by a pointer or by its 32-bit address.
+struct Place {
+  uint32_t address;
+  __device__ __forceinline__ Place(uint32_t at) : address(at) {}
+  __device__ __forceinline__ Place(const void* pointer) : address(shared_address(pointer)) {}
+};
+
+__device__ __forceinline__ void barrier_init(Place barrier, uint32_t arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier.address), "r"(arrivals)
                : "memory");
 }
 
@@ -33,34 +39,32 @@ __device__ __forceinline__ void barrier_init_fence() {
 }
 
 // Arrives once and adds `bytes` to what the phase waits for.
-__device__ __forceinline__ void barrier_expect(uint64_t* barrier, uint32_t bytes) {
-  asm volatile(
-      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
-      "r"(bytes)
-      : "memory");
+__device__ __forceinline__ void barrier_expect(Place barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier.address),
+               "r"(bytes)
+               : "memory");
 }
 
-__device__ __forceinline__ void barrier_arrive(uint64_t* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
-               : "memory");
+__device__ __forceinline__ void barrier_arrive(Place barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier.address) : "memory");
 }
 
 // Arrives on the barrier at the same place in another block of the cluster (or this one). Orders no
 // memory between the blocks: it says that this thread has read what it was sent. (With .cluster
 // scope every arrival would flush the multiprocessor's writes, several hundred clocks.)
-__device__ __forceinline__ void barrier_arrive_in(uint64_t* barrier, uint32_t block_rank) {
+__device__ __forceinline__ void barrier_arrive_in(Place barrier, uint32_t block_rank) {
   asm volatile(
       "{\n"
       ".reg .b32 remote;\n"
       "mapa.shared::cluster.u32 remote, %0, %1;\n"
       "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
-      "}" ::"r"(shared_address(barrier)),
+      "}" ::"r"(barrier.address),
       "r"(block_rank)
       : "memory");
 }
 
 // Waits until the phase with this parity has completed.
-__device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t phase) {
+__device__ __forceinline__ void barrier_wait(Place barrier, uint32_t phase) {
   asm volatile(
       "{\n"
       ".reg .pred done;\n"
@@ -69,13 +73,13 @@ __device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t phase) 
       "@done bra finished;\n"
       "bra again;\n"
       "finished:\n"
-      "}" ::"r"(shared_address(barrier)),
+      "}" ::"r"(barrier.address),
       "r"(phase)
       : "memory");
 }
 
 // The same, and what the other blocks of the cluster did before they arrived is visible.
-__device__ __forceinline__ void barrier_wait_cluster(uint64_t* barrier, uint32_t phase) {
+__device__ __forceinline__ void barrier_wait_cluster(Place barrier, uint32_t phase) {
   asm volatile(
       "{\n"
       ".reg .pred done;\n"
@@ -84,7 +88,7 @@ __device__ __forceinline__ void barrier_wait_cluster(uint64_t* barrier, uint32_t
       "@done bra finished;\n"
       "bra again;\n"
       "finished:\n"
-      "}" ::"r"(shared_address(barrier)),
+      "}" ::"r"(barrier.address),
       "r"(phase)
       : "memory");
 }
@@ -92,6 +96,11 @@ __device__ __forceinline__ void barrier_wait_cluster(uint64_t* barrier, uint32_t
 // Barrier `id` (1..15) among `threads` threads of the block.
 __device__ __forceinline__ void named_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// The same without waiting: the others may go on once all have arrived.
+__device__ __forceinline__ void named_barrier_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 // Moves registers between the warpgroups of a block; the whole warpgroup calls it.
@@ -145,6 +154,32 @@ __device__ __forceinline__ void copy_tile_multicast(void* to, const CUtensorMap*
           shared_address(to)),
       "l"(map), "r"(column), "r"(row), "r"(shared_address(barrier)), "h"(blocks), "l"(policy)
       : "memory");
+}
+
+// One box of a tensor of three dimensions, as above. Coordinates innermost first.
+__device__ __forceinline__ void copy_box_3d(uint32_t to, const CUtensorMap* map, uint32_t barrier,
+                                            int x, int y, int z) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z)
+      : "memory");
+}
+__device__ __forceinline__ void copy_box_3d_multicast(uint32_t to, const CUtensorMap* map,
+                                                      uint32_t barrier, uint16_t blocks, int x,
+                                                      int y, int z) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z), "h"(blocks)
+      : "memory");
+}
+
+// The box from memory to the L2 cache.
+__device__ __forceinline__ void prefetch_box_3d(const CUtensorMap* map, int x, int y, int z) {
+  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {%1, %2, %3}];" ::"l"(map), "r"(x),
+               "r"(y), "r"(z)
+               : "memory");
 }
 
 // Copies a tile out; what lies outside the matrix is dropped. Then commit_stores().
@@ -211,11 +246,11 @@ __device__ __forceinline__ void cluster_fence() {
 }
 
 // Address in the shared memory of another block of the cluster.
-__device__ __forceinline__ uint32_t remote_address(const void* pointer, uint32_t block_rank) {
+__device__ __forceinline__ uint32_t remote_address(Place place, uint32_t block_rank) {
   uint32_t remote;
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
                : "=r"(remote)
-               : "r"(shared_address(pointer)), "r"(block_rank));
+               : "r"(place.address), "r"(block_rank));
   return remote;
 }
 __device__ __forceinline__ float4 load_remote_float4(uint32_t address) {
@@ -225,6 +260,15 @@ __device__ __forceinline__ float4 load_remote_float4(uint32_t address) {
                : "r"(address)
                : "memory");
   return v;
+}
+// 16 bytes to remote_address() of a place; they count at the remote_address() of a barrier there.
+__device__ __forceinline__ void store_remote_async(uint32_t address, uint32_t barrier, uint32_t a,
+                                                   uint32_t b, uint32_t c, uint32_t d) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 "
+      "[%0], {%2, %3, %4, %5}, [%1];" ::"r"(address),
+      "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d)
+      : "memory");
 }
 __device__ __forceinline__ void store_remote(uint32_t address, float value) {
   asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");

@@ -17,12 +17,12 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "kernels/cuda/attention_map.h"
 #include "kernels/cuda/attention_plan.h"
-#include "kernels/cuda/attention_ptx.cuh"
+#include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/cuda/mla_decode.h"
 #include "kernels/cuda/mla_decode_compute.cuh"
 #include "kernels/cuda/mla_decode_fill.cuh"
+#include "kernels/cuda/tensor_map.h"
 
 namespace galley::kernels::cuda {
 namespace {
@@ -34,7 +34,7 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
     const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap cache_map,
     const __grid_constant__ KernelArgs args) {
   extern __shared__ __align__(1024) std::byte shared[];
-  const uint32_t smem = ptx::smem_address(shared);
+  const uint32_t smem = hopper::shared_address(shared);
   Stats& stats = *reinterpret_cast<Stats*>(shared + Shared::kStats);
   const Barriers barriers = {smem + Shared::kBarriers};
   // 2 * compute + fill <= 3 * 168, what the block starts with; more would wait for ever. Expanding
@@ -47,20 +47,20 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
 
   if (threadIdx.x == 0) {
     if (smem % 1024 != 0) __trap();  // the swizzle would not match
-    ptx::mbarrier_init(barriers.q_full(), 1);
-    ptx::mbarrier_init(barriers.q_empty(), 8);
+    hopper::barrier_init(barriers.q_full(), 1);
+    hopper::barrier_init(barriers.q_empty(), 8);
     for (int buffer = 0; buffer < 2; ++buffer) {
       for (int side = 0; side < 2; ++side) {
-        ptx::mbarrier_init(barriers.full(buffer, side), kFp8 ? 128 : 1);
-        ptx::mbarrier_init(barriers.empty(buffer, side), 4 * kCluster);
+        hopper::barrier_init(barriers.full(buffer, side), kFp8 ? 128 : 1);
+        hopper::barrier_init(barriers.empty(buffer, side), 4 * kCluster);
       }
     }
-    ptx::fence_mbarrier_init();
-    ptx::prefetch_tensor_map(&q_map);
-    ptx::prefetch_tensor_map(&cache_map);
+    hopper::barrier_init_fence();
+    hopper::prefetch_map(&q_map);
+    hopper::prefetch_map(&cache_map);
   }
   if constexpr (kCluster > 1) {
-    ptx::cluster_sync();
+    hopper::cluster_sync();
   } else {
     __syncthreads();
   }
@@ -69,13 +69,13 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
   const auto release = [&](int buffer, int side) {
     if constexpr (kCluster > 1) {
       if (lane < kCluster)
-        ptx::mbarrier_arrive_at(barriers.empty(buffer, side), static_cast<uint32_t>(lane));
+        hopper::barrier_arrive_in(barriers.empty(buffer, side), static_cast<uint32_t>(lane));
     } else {
-      if (lane == 0) ptx::mbarrier_arrive(barriers.empty(buffer, side));
+      if (lane == 0) hopper::barrier_arrive(barriers.empty(buffer, side));
     }
   };
   const auto release_q = [&] {
-    if (lane == 0) ptx::mbarrier_arrive(barriers.q_empty());
+    if (lane == 0) hopper::barrier_arrive(barriers.q_empty());
   };
   const uint32_t k0 = smem + Shared::kK, k1 = k0 + kTile;
   const uint32_t p0 = k0 + kRopeChunk * kChunk;
@@ -98,7 +98,7 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
   const int piece_begin = args.partition_begin[partition];
   const int piece_end = args.partition_begin[partition + 1];
   if (group == 2) {
-    ptx::lower_registers<kFillRegisters>();
+    hopper::keep_registers<kFillRegisters>();
     if constexpr (kFp8) {
       fill_fp8<kCluster>(args, q_map, cache_map, smem, barriers, partition, rank);
     } else {
@@ -106,7 +106,7 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
         fill_bf16<kCluster>(args, q_map, cache_map, smem, barriers, partition, rank);
     }
   } else if (group == 0) {
-    ptx::raise_registers<kComputeRegisters>();
+    hopper::take_registers<kComputeRegisters>();
     const uint32_t v0 = k0;
     const uint32_t v1 = k1;
     uint32_t q_phase = 0, phase0 = 0, phase1 = 0;
@@ -118,13 +118,13 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
 #pragma unroll
       for (int i = 0; i < 128; ++i) o[i] = 0.0f;
       RowPair max = {-INFINITY, -INFINITY}, sum = {0.0f, 0.0f}, factor;
-      ptx::mbarrier_wait(barriers.q_full(), q_phase);
+      hopper::barrier_wait(barriers.q_full(), q_phase);
       q_phase ^= 1;
       float s[32];
       issue_scores<kFp8, 0, true>(s, smem, barriers, phase0);
       issue_scores<kFp8, 0, false>(s, smem, barriers, phase0);
       phase0 ^= 1;
-      ptx::wgmma_wait<0>();
+      hopper::wgmma_wait<0>();
       for (int i = 0; i < num_blocks; i += 2) {
         const bool two = i + 1 < num_blocks;
         const int block = piece.block_begin + i;
@@ -134,7 +134,7 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
         const int held = piece.context_len - block * kBlockTokens;
         if (held < kBlockTokens) {
           zero_rows(k0, held);
-          ptx::barrier_sync<128>(kZeroed0);
+          hopper::named_barrier(kZeroed0, 128);
         }
         mask_block(s, place, block);
         uint32_t p[4][4];
@@ -144,24 +144,24 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
           write_pair(stats.factor[0], factor);
         }
         share(p, p0);
-        ptx::fence_async_proxy();
-        ptx::barrier_arrive<256>(kProbabilities0);
+        hopper::fence_async_shared();
+        hopper::named_barrier_arrive(kProbabilities0, 256);
 
         rescale(o, factor.low, factor.high);
         issue_values(o, p, v0);
         if (!two) {
-          ptx::wgmma_wait<0>();
+          hopper::wgmma_wait<0>();
           release(0, 0);
           break;
         }
 
         // P1, from warpgroup 1.
-        ptx::wgmma_wait<0>();
+        hopper::wgmma_wait<0>();
         release(0, 0);
-        ptx::barrier_sync<256>(kProbabilities1);
+        hopper::named_barrier(kProbabilities1, 256);
         max = read_pair(stats.max[1]);
         factor = read_pair(stats.factor[1]);
-        ptx::mbarrier_wait(barriers.full(1, 0), phase1);
+        hopper::barrier_wait(barriers.full(1, 0), phase1);
         phase1 ^= 1;
         sum.low *= factor.low;
         sum.high *= factor.high;
@@ -169,13 +169,13 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
         issue_values(o, p1, v1);
         if (i + 2 < num_blocks) {
           issue_scores<kFp8, 0, true>(s, smem, barriers, phase0);
-          ptx::wgmma_wait<1>();
+          hopper::wgmma_wait<1>();
           release(1, 0);
           issue_scores<kFp8, 0, false>(s, smem, barriers, phase0);
           phase0 ^= 1;
-          ptx::wgmma_wait<0>();
+          hopper::wgmma_wait<0>();
         } else {
-          ptx::wgmma_wait<0>();
+          hopper::wgmma_wait<0>();
           release(1, 0);
         }
       }
@@ -183,7 +183,7 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
                 stats.sum[(index - piece_begin) % 2]);
     }
   } else {
-    ptx::raise_registers<kComputeRegisters>();
+    hopper::take_registers<kComputeRegisters>();
     const uint32_t v0 = k0 + kSideChunks * kChunk;
     const uint32_t v1 = k1 + kSideChunks * kChunk;
     uint32_t q_phase = 0, phase0 = 0, phase1 = 0;
@@ -195,14 +195,14 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
 #pragma unroll
       for (int i = 0; i < 128; ++i) o[i] = 0.0f;
       RowPair max = {-INFINITY, -INFINITY}, sum = {0.0f, 0.0f}, factor;
-      ptx::mbarrier_wait(barriers.q_full(), q_phase);
+      hopper::barrier_wait(barriers.q_full(), q_phase);
       q_phase ^= 1;
       float s[32];
       if (num_blocks > 1) {
         issue_scores<kFp8, 1, true>(s, smem, barriers, phase1);
         issue_scores<kFp8, 1, false>(s, smem, barriers, phase1);
         phase1 ^= 1;
-        ptx::wgmma_wait<0>();
+        hopper::wgmma_wait<0>();
       }
       for (int i = 0; i < num_blocks; i += 2) {
         const bool two = i + 1 < num_blocks;
@@ -211,17 +211,17 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
         if (num_blocks == 1) release_q();
 
         // P0, from warpgroup 0.
-        ptx::barrier_sync<256>(kProbabilities0);
+        hopper::named_barrier(kProbabilities0, 256);
         max = read_pair(stats.max[0]);
         factor = read_pair(stats.factor[0]);
-        ptx::mbarrier_wait(barriers.full(0, 1), phase0);
+        hopper::barrier_wait(barriers.full(0, 1), phase0);
         phase0 ^= 1;
         sum.low *= factor.low;
         sum.high *= factor.high;
         rescale(o, factor.low, factor.high);
         issue_values(o, p0, v0);
         if (!two) {
-          ptx::wgmma_wait<0>();
+          hopper::wgmma_wait<0>();
           release(0, 1);
           break;
         }
@@ -230,7 +230,7 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
         const int held = piece.context_len - block * kBlockTokens;
         if (held < kBlockTokens) {
           zero_rows(k1, held);
-          ptx::barrier_sync<128>(kZeroed1);
+          hopper::named_barrier(kZeroed1, 128);
         }
         mask_block(s, place, block);
         uint32_t p[4][4];
@@ -240,20 +240,20 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
           write_pair(stats.factor[1], factor);
         }
         share(p, p1);
-        ptx::fence_async_proxy();
-        ptx::barrier_arrive<256>(kProbabilities1);
+        hopper::fence_async_shared();
+        hopper::named_barrier_arrive(kProbabilities1, 256);
 
-        ptx::wgmma_wait<0>();
+        hopper::wgmma_wait<0>();
         release(0, 1);
         rescale(o, factor.low, factor.high);
         issue_values(o, p, v1);
-        ptx::wgmma_wait<0>();
+        hopper::wgmma_wait<0>();
         release(1, 1);  // the next scores of this warpgroup need the space
         if (i + 3 < num_blocks) {
           issue_scores<kFp8, 1, true>(s, smem, barriers, phase1);
           issue_scores<kFp8, 1, false>(s, smem, barriers, phase1);
           phase1 ^= 1;
-          ptx::wgmma_wait<0>();
+          hopper::wgmma_wait<0>();
         }
       }
       finish<1>(args, piece, place, kTileRows * kCluster, rank, o, max, sum,
@@ -263,7 +263,7 @@ __global__ __launch_bounds__(kThreads, 1) void mla_decode_kernel(
   // A block must not end while others of its cluster may still write to it.
   if constexpr (kCluster > 1) {
     __syncwarp();
-    ptx::cluster_sync();
+    hopper::cluster_sync();
   }
 }
 

@@ -11,45 +11,45 @@ template <bool kFp8, int kBuffer, bool kFirst>
 __device__ __forceinline__ void issue_scores(float (&s)[32], uint32_t smem, Barriers barriers,
                                              uint32_t phase) {
   constexpr int kSide = kFirst ? kBuffer : kBuffer ^ 1;
-  const ptx::TileDescriptor q(ptx::opaque(smem + Shared::kQ), 1024, 16);
-  const ptx::TileDescriptor k(ptx::opaque(smem + Shared::kK + kBuffer * kTile), 1024, 16);
-  ptx::mbarrier_wait(barriers.full(kBuffer, kSide), phase);
-  if constexpr (kFp8) ptx::fence_async_proxy();  // ordinary stores filled it
-  ptx::wgmma_fence();
+  const hopper::TileDescriptor q(hopper::opaque(smem + Shared::kQ), 1024, 16);
+  const hopper::TileDescriptor k(hopper::opaque(smem + Shared::kK + kBuffer * kTile), 1024, 16);
+  hopper::barrier_wait(barriers.full(kBuffer, kSide), phase);
+  if constexpr (kFp8) hopper::fence_async_shared();  // ordinary stores filled it
+  hopper::wgmma_fence();
 #pragma unroll
   for (int i = 0; i < (kFirst ? kSideChunks : kSideChunks + 1); ++i) {
     const int chunk = i < kSideChunks ? kSide * kSideChunks + i : kRopeChunk;
 #pragma unroll
     for (int step = 0; step < 4; ++step) {
       const uint32_t at = static_cast<uint32_t>(chunk * kChunk + step * 32);
-      ptx::wgmma_m64n64k16_ss(s, q.at(at), k.at(at), kFirst && i + step == 0 ? 0 : 1);
+      hopper::Wgmma<64>::bf16(s, q.at(at), k.at(at), kFirst && i + step == 0 ? 0 : 1);
     }
   }
-  ptx::wgmma_commit();
+  hopper::wgmma_commit();
 }
 
 // O += P V for half of V's values, P in registers.
 __device__ __forceinline__ void issue_values(float (&o)[128], const uint32_t (&p)[4][4],
                                              uint32_t values) {
-  const ptx::TileDescriptor v(ptx::opaque(values), 1024, kChunk);
-  ptx::wgmma_fence();
+  const hopper::TileDescriptor v(hopper::opaque(values), 1024, kChunk);
+  hopper::wgmma_fence();
 #pragma unroll
   for (int step = 0; step < 4; ++step)
-    ptx::wgmma_m64n256k16_rs_transposed(o, p[step], v.at(static_cast<uint32_t>(step) * 16 * 128),
-                                        1);
-  ptx::wgmma_commit();
+    hopper::wgmma_m64n256k16_rs_transposed(o, p[step], v.at(static_cast<uint32_t>(step) * 16 * 128),
+                                           1);
+  hopper::wgmma_commit();
 }
 
 // The same with the other warpgroup's P, in shared memory.
 __device__ __forceinline__ void issue_values(float (&o)[128], uint32_t tile, uint32_t values) {
-  const ptx::TileDescriptor p(ptx::opaque(tile), 1024, 16);
-  const ptx::TileDescriptor v(ptx::opaque(values), 1024, kChunk);
-  ptx::wgmma_fence();
+  const hopper::TileDescriptor p(hopper::opaque(tile), 1024, 16);
+  const hopper::TileDescriptor v(hopper::opaque(values), 1024, kChunk);
+  hopper::wgmma_fence();
 #pragma unroll
   for (int step = 0; step < 4; ++step)
-    ptx::wgmma_m64n256k16_ss_transposed(o, p.at(static_cast<uint32_t>(step) * 32),
-                                        v.at(static_cast<uint32_t>(step) * 16 * 128), 1);
-  ptx::wgmma_commit();
+    hopper::wgmma_m64n256k16_ss_transposed(o, p.at(static_cast<uint32_t>(step) * 32),
+                                           v.at(static_cast<uint32_t>(step) * 16 * 128), 1);
+  hopper::wgmma_commit();
 }
 
 // Multiplies the rows of o by their factors; most of the time the maximum did not move.
@@ -104,19 +104,19 @@ __device__ __forceinline__ void softmax(const float (&s)[32], float scale_log2, 
   // A row that has seen nothing yet has no maximum; any number will do.
   const float base_low = max.low == -INFINITY ? 0.0f : max.low;
   const float base_high = max.high == -INFINITY ? 0.0f : max.high;
-  factor.low = ptx::exp2_approx(before.low - base_low);
-  factor.high = ptx::exp2_approx(before.high - base_high);
+  factor.low = hopper::exp2_approx(before.low - base_low);
+  factor.high = hopper::exp2_approx(before.high - base_high);
   float sum_low = 0.0f, sum_high = 0.0f;
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    const float a = ptx::exp2_approx(fmaf(s[4 * i], scale_log2, -base_low));
-    const float b = ptx::exp2_approx(fmaf(s[4 * i + 1], scale_log2, -base_low));
-    const float c = ptx::exp2_approx(fmaf(s[4 * i + 2], scale_log2, -base_high));
-    const float d = ptx::exp2_approx(fmaf(s[4 * i + 3], scale_log2, -base_high));
+    const float a = hopper::exp2_approx(fmaf(s[4 * i], scale_log2, -base_low));
+    const float b = hopper::exp2_approx(fmaf(s[4 * i + 1], scale_log2, -base_low));
+    const float c = hopper::exp2_approx(fmaf(s[4 * i + 2], scale_log2, -base_high));
+    const float d = hopper::exp2_approx(fmaf(s[4 * i + 3], scale_log2, -base_high));
     sum_low += a + b;
     sum_high += c + d;
-    p[i / 2][i % 2 * 2] = ptx::pack_bf16(a, b);
-    p[i / 2][i % 2 * 2 + 1] = ptx::pack_bf16(c, d);
+    p[i / 2][i % 2 * 2] = hopper::pack_bf16(a, b);
+    p[i / 2][i % 2 * 2 + 1] = hopper::pack_bf16(c, d);
   }
   sum.low = sum.low * factor.low + sum_low;
   sum.high = sum.high * factor.high + sum_high;
@@ -129,7 +129,7 @@ __device__ __forceinline__ void share(const uint32_t (&p)[4][4], uint32_t tile) 
 #pragma unroll
   for (int step = 0; step < 4; ++step) {
     const int piece = 2 * step + lane / 16;
-    ptx::store_matrices(tile + row * 128 + ((piece ^ (row % 8)) << 4), p[step]);
+    hopper::store_matrices(tile + row * 128 + ((piece ^ (row % 8)) << 4), p[step]);
   }
 }
 
@@ -139,9 +139,9 @@ __device__ __forceinline__ void zero_rows(uint32_t buffer, int first_row) {
 #pragma unroll 1
   for (int i = thread_in_group(); i < (kBlockTokens - first_row) * kRopeChunk * 8; i += 128) {
     const int row = first_row + i / (kRopeChunk * 8);
-    ptx::store_shared(buffer + i / 8 % kRopeChunk * kChunk + row * 128 + i % 8 * 16, 0, 0, 0, 0);
+    hopper::store_shared(buffer + i / 8 % kRopeChunk * kChunk + row * 128 + i % 8 * 16, 0, 0, 0, 0);
   }
-  ptx::fence_async_proxy();
+  hopper::fence_async_shared();
 }
 
 // What a computing thread knows of its place in the piece.
@@ -186,7 +186,7 @@ __device__ __forceinline__ void finish(const KernelArgs& args, const AttentionPi
     shared_sums[kGroup][in_tile] = sum.low;
     shared_sums[kGroup][in_tile + 8] = sum.high;
   }
-  ptx::barrier_sync<256>(kSums);
+  hopper::named_barrier(kSums, 256);
   const float total[2] = {shared_sums[0][in_tile] + shared_sums[1][in_tile],
                           shared_sums[0][in_tile + 8] + shared_sums[1][in_tile + 8]};
   const float maximum[2] = {max.low, max.high};
@@ -203,9 +203,9 @@ __device__ __forceinline__ void finish(const KernelArgs& args, const AttentionPi
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int at = 4 * (octets + i) + 2 * half;
-          word[i] = ptx::pack_bf16(o[at] * inverse, o[at + 1] * inverse);
+          word[i] = hopper::pack_bf16(o[at] * inverse, o[at + 1] * inverse);
         }
-        ptx::exchange_quad(word);
+        hopper::exchange_quad(word);
         if (place.valid[half]) {
           *reinterpret_cast<uint4*>(to + (octets + lane % 4) * 8) =
               make_uint4(word[0], word[1], word[2], word[3]);

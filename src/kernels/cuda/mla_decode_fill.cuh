@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/attention_plan.h"
-#include "kernels/cuda/attention_ptx.cuh"
+#include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/cuda/mla_decode.h"
 
 namespace galley::kernels::cuda::mla {
@@ -78,9 +78,9 @@ __device__ void fill_bf16(const KernelArgs& args, const CUtensorMap& q_map,
     const uint32_t to = smem + Shared::kK + buffer * kTile + chunk * kChunk;
     const int row = block * kBlockTokens;
     if constexpr (kCluster > 1) {
-      ptx::copy_box_3d_to((1 << kCluster) - 1, to, &cache_map, barrier, 0, row, chunk);
+      hopper::copy_box_3d_multicast(to, &cache_map, barrier, (1 << kCluster) - 1, 0, row, chunk);
     } else {
-      ptx::copy_box_3d(to, &cache_map, barrier, 0, row, chunk);
+      hopper::copy_box_3d(to, &cache_map, barrier, 0, row, chunk);
     }
   };
   // Blocks of a cluster bring half of the chunks each, for both.
@@ -90,12 +90,12 @@ __device__ void fill_bf16(const KernelArgs& args, const CUtensorMap& q_map,
   for (int p = args.partition_begin[partition]; p < piece_end; ++p) {
     const AttentionPiece piece = args.pieces[p];
     if (lane == 0) {
-      ptx::mbarrier_wait(barriers.q_empty(), q_phase ^ 1);
-      ptx::mbarrier_expect(barriers.q_full(), kTile);
+      hopper::barrier_wait(barriers.q_empty(), q_phase ^ 1);
+      hopper::barrier_expect(barriers.q_full(), kTile);
       const int row = piece.first_token * args.num_heads + piece.row + rank * kTileRows;
       for (int chunk = 0; chunk < kChunks; ++chunk)
-        ptx::copy_box_3d(smem + Shared::kQ + chunk * kChunk, &q_map, barriers.q_full(), 0, row,
-                         chunk);
+        hopper::copy_box_3d(smem + Shared::kQ + chunk * kChunk, &q_map, barriers.q_full(), 0, row,
+                            chunk);
     }
     q_phase ^= 1;
     const int32_t* table = args.block_table + int64_t{piece.sequence} * args.block_table_ld;
@@ -117,9 +117,10 @@ __device__ void fill_bf16(const KernelArgs& args, const CUtensorMap& q_map,
         for (int step = 0; step < 2; ++step) {
           const int side = step ^ buffer;
           const bool rope = side != buffer;
-          ptx::mbarrier_wait(barriers.empty(buffer, side), (buffer == 0 ? phase[0] : phase[1]) ^ 1);
+          hopper::barrier_wait(barriers.empty(buffer, side),
+                               (buffer == 0 ? phase[0] : phase[1]) ^ 1);
           const uint32_t full = barriers.full(buffer, side);
-          ptx::mbarrier_expect(full, (kSideChunks + (rope ? 1 : 0)) * kChunk);
+          hopper::barrier_expect(full, (kSideChunks + (rope ? 1 : 0)) * kChunk);
           for (int own = 0; own < kOwnChunks; ++own)
             copy_chunk(buffer, side * kSideChunks + rank * kOwnChunks + own, block, full);
           if (rope && (kCluster == 1 || buffer == rank))
@@ -128,7 +129,7 @@ __device__ void fill_bf16(const KernelArgs& args, const CUtensorMap& q_map,
         if (args.prefetch_blocks > 0 && i + args.prefetch_blocks < num_blocks) {
           const int later = ahead < 32 ? ahead_low : ahead_high;
           for (int chunk = rank; chunk < kChunks; chunk += kCluster)
-            ptx::prefetch_box_3d(&cache_map, 0, later * kBlockTokens, chunk);
+            hopper::prefetch_box_3d(&cache_map, 0, later * kBlockTokens, chunk);
         }
       }
       phase[0] ^= buffer == 0;
@@ -169,12 +170,12 @@ __device__ void fill_fp8(const KernelArgs& args, const CUtensorMap& q_map,
   };
   // From an address in this block to the same one in the other block of the cluster.
   const uint32_t to_peer =
-      kCluster > 1 ? ptx::address_in(smem, static_cast<uint32_t>(rank) ^ 1) - smem : 0;
+      kCluster > 1 ? hopper::remote_address(smem, static_cast<uint32_t>(rank) ^ 1) - smem : 0;
   const auto store_side = [&](int buffer, int side, const Side& from) {
     const uint32_t peer_full = barriers.full(buffer, side) + to_peer;
     const uint32_t to =
-        ptx::opaque(smem + Shared::kK + buffer * kTile + side * kSideChunks * kChunk + row0 * 128 +
-                    (((quarter * 2) ^ (row0 % 8)) << 4));
+        hopper::opaque(smem + Shared::kK + buffer * kTile + side * kSideChunks * kChunk +
+                       row0 * 128 + (((quarter * 2) ^ (row0 % 8)) << 4));
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
 #pragma unroll
@@ -188,16 +189,17 @@ __device__ void fill_fp8(const KernelArgs& args, const CUtensorMap& q_map,
 #pragma unroll
           for (int w = 0; w < 2; ++w) {
             const uint32_t word = words[half * 2 + w];
-            const float2 low = ptx::unpack_e4m3(static_cast<uint16_t>(word & 0xffff));
-            const float2 high = ptx::unpack_e4m3(static_cast<uint16_t>(word >> 16));
-            packed[2 * w] = ptx::pack_bf16(low.x * scale, low.y * scale);
-            packed[2 * w + 1] = ptx::pack_bf16(high.x * scale, high.y * scale);
+            const float2 low = hopper::unpack_e4m3(static_cast<uint16_t>(word & 0xffff));
+            const float2 high = hopper::unpack_e4m3(static_cast<uint16_t>(word >> 16));
+            packed[2 * w] = hopper::pack_bf16(low.x * scale, low.y * scale);
+            packed[2 * w + 1] = hopper::pack_bf16(high.x * scale, high.y * scale);
           }
           // The second piece of a pair: the lowest bit of the piece, exchanged or not.
           const uint32_t at = (to + c * kChunk + r * (8 * 128)) ^ (half << 4);
-          ptx::store_shared(at, packed[0], packed[1], packed[2], packed[3]);
+          hopper::store_shared(at, packed[0], packed[1], packed[2], packed[3]);
           if constexpr (kCluster > 1) {
-            ptx::store_async(at + to_peer, peer_full, packed[0], packed[1], packed[2], packed[3]);
+            hopper::store_remote_async(at + to_peer, peer_full, packed[0], packed[1], packed[2],
+                                       packed[3]);
           }
         }
       }
@@ -212,13 +214,13 @@ __device__ void fill_fp8(const KernelArgs& args, const CUtensorMap& q_map,
     load_side(block, 0, sides[0]);
     load_side(block, 1, sides[1]);
     if (thread == 0) {
-      ptx::mbarrier_wait(barriers.q_empty(), q_phase ^ 1);
-      ptx::mbarrier_expect(barriers.q_full(), kTile);
+      hopper::barrier_wait(barriers.q_empty(), q_phase ^ 1);
+      hopper::barrier_expect(barriers.q_full(), kTile);
       const int row = piece.first_token * args.num_heads + piece.row + rank * kTileRows;
 #pragma unroll 1
       for (int chunk = 0; chunk < kChunks; ++chunk)
-        ptx::copy_box_3d(smem + Shared::kQ + chunk * kChunk, &q_map, barriers.q_full(), 0, row,
-                         chunk);
+        hopper::copy_box_3d(smem + Shared::kQ + chunk * kChunk, &q_map, barriers.q_full(), 0, row,
+                            chunk);
     }
     q_phase ^= 1;
     int next = piece.block_begin + 1 < piece.block_end ? table[piece.block_begin + 1] : block;
@@ -228,21 +230,21 @@ __device__ void fill_fp8(const KernelArgs& args, const CUtensorMap& q_map,
       const uint32_t parity = (buffer == 0 ? phase[0] : phase[1]) ^ 1;
       const auto fill_side = [&](int side, Side& values) {
         const uint32_t full = barriers.full(buffer, side);
-        ptx::mbarrier_wait(barriers.empty(buffer, side), parity);
+        hopper::barrier_wait(barriers.empty(buffer, side), parity);
         store_side(buffer, side, values);
         // The computing warpgroups fence: a fence here would wait for these loads.
         if (i + 1 < piece.block_end) load_side(next, side, values);
         const bool rope = side != buffer;
         if (thread == 0 && (rope || kCluster > 1)) {
           // What the copy engine and the other block of the cluster bring.
-          ptx::mbarrier_expect(
+          hopper::barrier_expect(
               full, (rope ? kChunk : 0) + (kCluster > 1 ? kSideChunks * kChunk / kCluster : 0));
           if (rope) {
-            ptx::copy_box_3d(smem + Shared::kK + buffer * kTile + kRopeChunk * kChunk, &rope_map,
-                             full, 0, block * kBlockTokens, 0);
+            hopper::copy_box_3d(smem + Shared::kK + buffer * kTile + kRopeChunk * kChunk, &rope_map,
+                                full, 0, block * kBlockTokens, 0);
           }
         } else {
-          ptx::mbarrier_arrive(full);
+          hopper::barrier_arrive(full);
         }
       };
       // Buffer 0 is free left half first, buffer 1 right half first.

@@ -63,4 +63,21 @@ CUtensorMap make_map(const MapArgs& args) {
   return map;
 }
 
+CUtensorMap make_box_map(const void* data, const BoxLayout& layout) {
+  constexpr cuuint64_t kWidth = 64;  // 128 bytes: the width of the swizzle
+  const cuuint64_t sizes[3] = {kWidth, static_cast<cuuint64_t>(layout.rows),
+                               static_cast<cuuint64_t>(layout.planes)};
+  const cuuint64_t strides[2] = {static_cast<cuuint64_t>(layout.row_stride),
+                                 static_cast<cuuint64_t>(layout.plane_stride)};
+  const cuuint32_t box[3] = {kWidth, static_cast<cuuint32_t>(layout.box_rows), 1};
+  const cuuint32_t steps[3] = {1, 1, 1};
+  CUtensorMap map{};
+  const CUresult result =
+      encoder()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(data), sizes, strides,
+                box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  GALLEY_CHECK(result == CUDA_SUCCESS, "strides and address are multiples of 16 bytes");
+  return map;
+}
+
 }  // namespace galley::kernels::cuda

@@ -1,19 +1,15 @@
-// Hopper's own instructions as the attention kernels use them: one name per instruction.
+// What the attention kernels need of the tensor cores beyond wgmma.cuh: products whose right
+// operand is transposed or whose left one is in registers, and the fragments' ways through shared
+// memory.
 //
-// Nothing else in the attention kernels contains PTX. Every function compiles to the instruction it
-// is named after (PTX ISA 8.x, target sm_90a); addresses of shared memory are 32-bit (`smem`).
-//
-// Matrix products
-//   wgmma_*    D += A B for one warpgroup: A is 64 x 16, B is 16 x n, both bf16, D f32 in
-//   registers.
-//              Thread t of the warpgroup holds rows r and r + 8 with r = 16 * (t / 32) + t % 32 /
-//              4, d[4 i + 0, 1] at (r, 8 i + 2 (t % 4) + 0, 1), d[4 i + 2, 3] the same at row r
-//              + 8. _ss reads A from shared memory, _rs from registers (a thread's four registers
-//              hold its part of the two 16 x 8 halves of D's layout). A and B are "K-major" (the
-//              summed dimension contiguous) but for _transposed, whose B has n contiguous.
-//   Tiles in shared memory are what the copy engine writes with a swizzle of 128 bytes: rows of 128
-//   bytes, the eight 16-byte pieces of row r exchanged by piece ^ (r % 8), tiles at multiples of
-//   1024 bytes.
+// wgmma_*  D += A B for one warpgroup: A is 64 x 16, B is 16 x n, both bf16, D f32 in registers as
+//          wgmma.cuh describes. _ss reads A from shared memory, _rs from registers (a thread's four
+//          registers hold its part of the two 16 x 8 halves of D's layout). A is K-major (the
+//          summed dimension contiguous), B _transposed: n contiguous.
+// Tiles    in shared memory are what the copy engine writes with a swizzle of 128 bytes: rows of
+// 128
+//          bytes, the eight 16-byte pieces of row r exchanged by piece ^ (r % 8), tiles at
+//          multiples of 1,024 bytes. Addresses of shared memory are 32-bit (`smem`).
 #pragma once
 
 #include <cuda.h>
@@ -21,126 +17,9 @@
 
 #include <cstdint>
 
-namespace galley::kernels::cuda::ptx {
+#include "kernels/cuda/wgmma.cuh"
 
-// --- shared memory, barriers --------------------------------------------------------------------
-
-__device__ __forceinline__ uint32_t smem_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
-__device__ __forceinline__ void mbarrier_init(uint32_t barrier, uint32_t arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
-
-// Makes initialised barriers visible to the cluster and to the copy engine.
-__device__ __forceinline__ void fence_mbarrier_init() {
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
-
-__device__ __forceinline__ void mbarrier_arrive(uint32_t barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-
-// Arrives at the barrier of the same address in block `rank` of the cluster.
-__device__ __forceinline__ void mbarrier_arrive_at(uint32_t barrier, uint32_t rank) {
-  asm volatile(
-      "{\n.reg .b32 there;\n"
-      "mapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [there];\n}\n" ::"r"(barrier),
-      "r"(rank)
-      : "memory");
-}
-
-// Arrives, and holds the phase open until `bytes` more have been copied.
-__device__ __forceinline__ void mbarrier_expect(uint32_t barrier, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
-               : "memory");
-}
-
-__device__ __forceinline__ void mbarrier_wait(uint32_t barrier, uint32_t parity) {
-  asm volatile(
-      "{\n.reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@done bra finished;\n"
-      "bra again;\n"
-      "finished:\n}\n" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
-}
-
-template <int kThreads>
-__device__ __forceinline__ void barrier_sync(int id) {
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "n"(kThreads) : "memory");
-}
-
-template <int kThreads>
-__device__ __forceinline__ void barrier_arrive(int id) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "n"(kThreads) : "memory");
-}
-
-__device__ __forceinline__ void cluster_sync() {
-  asm volatile(
-      "barrier.cluster.arrive.release.aligned;\n"
-      "barrier.cluster.wait.acquire.aligned;\n" ::
-          : "memory");
-}
-
-__device__ __forceinline__ uint32_t cluster_rank() {
-  uint32_t rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-
-// Ordinary writes to shared memory before it are seen by tensor cores and copy engine after the
-// barrier that follows.
-__device__ __forceinline__ void fence_async_proxy() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
-template <int kRegisters>
-__device__ __forceinline__ void raise_registers() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-
-template <int kRegisters>
-__device__ __forceinline__ void lower_registers() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-
-// --- the copy engine ----------------------------------------------------------------------------
-
-__device__ __forceinline__ void prefetch_tensor_map(const CUtensorMap* map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
-
-// One box of a tensor to shared memory; its bytes count at `barrier`. Coordinates innermost first.
-__device__ __forceinline__ void copy_box_3d(uint32_t to, const CUtensorMap* map, uint32_t barrier,
-                                            int x, int y, int z) {
-  asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes "
-      "[%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
-      "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z)
-      : "memory");
-}
-
-// The same into every block of the cluster that `blocks` has a bit for, at the same addresses.
-__device__ __forceinline__ void copy_box_3d_to(uint16_t blocks, uint32_t to, const CUtensorMap* map,
-                                               uint32_t barrier, int x, int y, int z) {
-  asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
-      ".multicast::cluster [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(to),
-      "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z), "h"(blocks)
-      : "memory");
-}
-
-// The box from memory to the L2 cache.
-__device__ __forceinline__ void prefetch_box_3d(const CUtensorMap* map, int x, int y, int z) {
-  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {%1, %2, %3}];" ::"l"(map), "r"(x),
-               "r"(y), "r"(z)
-               : "memory");
-}
+namespace galley::kernels::cuda::hopper {
 
 // --- matrix products ----------------------------------------------------------------------------
 
@@ -161,67 +40,13 @@ struct TileDescriptor {
   }
 };
 
-__device__ __forceinline__ void wgmma_fence() {
-  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-
-__device__ __forceinline__ void wgmma_commit() {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-
 // Keeps the compiler from computing every descriptor of a loop once and spilling them all.
 __device__ __forceinline__ uint32_t opaque(uint32_t value) {
   asm volatile("" : "+r"(value));
   return value;
 }
 
-// Waits until at most kPending groups are unfinished.
-template <int kPending>
-__device__ __forceinline__ void wgmma_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
-}
-
 // clang-format off
-__device__ __forceinline__ void wgmma_m64n64k16_ss(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {
-  asm volatile(
-      "{\n.reg .pred p;\n"
-      "setp.ne.b32 p, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,"
-      "%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
-      "}, %32, %33, p, 1, 1, 0, 0;\n}\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-        "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-        "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]),
-        "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]),
-        "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
-      : "l"(a), "l"(b), "r"(accumulate));
-}
-
-__device__ __forceinline__ void wgmma_m64n128k16_ss(float (&d)[64], uint64_t a, uint64_t b, int accumulate) {
-  asm volatile(
-      "{\n.reg .pred p;\n"
-      "setp.ne.b32 p, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,"
-      "%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,"
-      "%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,"
-      "%57,%58,%59,%60,%61,%62,%63"
-      "}, %64, %65, p, 1, 1, 0, 0;\n}\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-        "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-        "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]),
-        "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]),
-        "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
-        "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]),
-        "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]),
-        "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]),
-        "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]),
-        "+f"(d[62]), "+f"(d[63])
-      : "l"(a), "l"(b), "r"(accumulate));
-}
-
 __device__ __forceinline__ void wgmma_m64n256k16_ss_transposed(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{\n.reg .pred p;\n"
@@ -408,23 +233,6 @@ __device__ __forceinline__ void store_shared(uint32_t smem, uint32_t a, uint32_t
                : "memory");
 }
 
-// The address that a block of this cluster knows as `smem`, in block `rank`.
-__device__ __forceinline__ uint32_t address_in(uint32_t smem, uint32_t rank) {
-  uint32_t there;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(smem), "r"(rank));
-  return there;
-}
-
-// 16 bytes to another block of the cluster; they count at its `barrier`. Addresses: address_in.
-__device__ __forceinline__ void store_async(uint32_t there, uint32_t barrier, uint32_t a,
-                                            uint32_t b, uint32_t c, uint32_t d) {
-  asm volatile(
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 "
-      "[%0], {%2, %3, %4, %5}, [%1];" ::"r"(there),
-      "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d)
-      : "memory");
-}
-
 // Two e4m3 values (low half of `packed`) to two f32; exact.
 __device__ __forceinline__ float2 unpack_e4m3(uint16_t packed) {
   uint32_t half2;
@@ -439,4 +247,4 @@ __device__ __forceinline__ float2 unpack_e4m3(uint16_t packed) {
   return out;
 }
 
-}  // namespace galley::kernels::cuda::ptx
+}  // namespace galley::kernels::cuda::hopper

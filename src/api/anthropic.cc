@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "api/grammar_fields.h"
+
 namespace galley::api {
 namespace json = boost::json;
 namespace {
@@ -234,7 +236,7 @@ void read_messages_tools(FieldReader& reader, const Limits& limits, json::array&
                       "'; only tools that the client runs ('custom') are known here");
     }
     json::object function;
-    for (const char* key : {"name", "description"})
+    for (const char* key : {"name", "description", "strict"})
       if (const json::value* given = fields.find(key); given != nullptr) function[key] = *given;
     const json::value* schema = fields.find("input_schema");
     if (fields.ok() && schema == nullptr) {
@@ -260,16 +262,33 @@ void read_messages_tool_choice(FieldReader& reader, ChatRequest& out) {
   fields.string("type", kTypeBytesMax, type);
   bool one_call = false;
   fields.boolean("disable_parallel_tool_use", one_call);
-  if (fields.ok() && (type == "any" || type == "tool")) {
-    fields.fail("type", "unsupported_parameter",
-                "tool_choice.type '" + type + "' is not supported by this server: use 'auto'");
-  } else if (fields.ok() && type != "auto" && type != "none") {
-    fields.fail("type", type.empty() ? "missing_required_parameter" : "invalid_value",
-                "tool_choice.type must be 'auto' or 'none', not '" + excerpt(type) + "'");
+  std::string name;
+  if (fields.ok() && type == "tool") {
+    fields.string("name", kTypeBytesMax, name);
+    if (fields.ok() && name.empty()) {
+      fields.fail("name", "missing_required_parameter",
+                  "tool_choice.name is missing; it says which tool must be called");
+    }
+  } else if (fields.ok() && type != "auto" && type != "any" && type != "none") {
+    fields.fail(
+        "type", type.empty() ? "missing_required_parameter" : "invalid_value",
+        "tool_choice.type must be 'auto', 'any', 'tool' or 'none', not '" + excerpt(type) + "'");
   }
   if (!fields.ok()) return reader.fail(*fields.error());
   out.parallel_tool_calls = !one_call;
   if (type == "none") out.tools.clear();
+  if (type == "any" || type == "tool") require_tool(reader, name, out);
+}
+
+// {"type": "json_schema", "schema": ...}, by itself in output_format or within output_config.
+void read_messages_format(FieldReader& reader, const Limits& limits, CommonFields& out) {
+  read_flat_format(reader, "output_format", limits, out);
+  const json::value* value = reader.find("output_config");
+  if (value == nullptr) return;
+  if (!value->is_object()) return reader.wrong_type("output_config", "an object", *value);
+  FieldReader fields(value->get_object(), "output_config.");
+  read_flat_format(fields, "format", limits, out);
+  if (!fields.ok()) reader.fail(*fields.error());
 }
 
 // Without `thinking` the model does as it does, and the thought is left out of the answer.
@@ -363,6 +382,8 @@ Parsed<MessagesRequest> parse_messages_request(std::string_view body, const Pars
   reader.number("top_p", {0, 1, true}, common.sampling.top_p);
   reader.integer("top_k", {0, kPositive.max}, common.sampling.top_k);
   read_stop_sequences(reader, context.limits, common);
+  read_messages_format(reader, context.limits, common);
+  check_one_form(reader, chat);
   reader.boolean("stream", common.stream);
   for (const char* ignored : {"metadata", "service_tier", "inference_geo"}) reader.find(ignored);
   for (const char* other : {"mcp_servers", "container", "context_management"})

@@ -83,6 +83,42 @@ TEST(Messages, ALastAnswerIsContinued) {
   EXPECT_FALSE(request.chat.add_generation_prompt);
 }
 
+const std::string kTools =
+    R"(,"tools":[{"name":"add","input_schema":{"type":"object"},"strict":true}])";
+
+TEST(Messages, ACallCanBeAskedFor) {
+  const auto any = parsed("{" + kHi + kTools + R"(,"tool_choice":{"type":"any"}})").chat;
+  EXPECT_TRUE(any.tool_required);
+  EXPECT_EQ(any.tool_name, "");
+  EXPECT_EQ(any.tools.at(0).at("function").at("strict").as_bool(), true);
+  const auto one = parsed("{" + kHi + kTools + R"(,"tool_choice":{"type":"tool","name":"add"}})");
+  EXPECT_TRUE(one.chat.tool_required);
+  EXPECT_EQ(one.chat.tool_name, "add");
+  EXPECT_FALSE(parsed("{" + kHi + kTools + "}").chat.tool_required);
+  EXPECT_EQ(refused("{" + kHi + R"(,"tool_choice":{"type":"any"}})").param, "tool_choice");
+  const auto wrong =
+      refused("{" + kHi + kTools + R"(,"tool_choice":{"type":"tool","name":"sub"}})");
+  EXPECT_EQ(wrong.param, "tool_choice");
+  EXPECT_EQ(refused("{" + kHi + kTools + R"(,"tool_choice":{"type":"tool"}})").param,
+            "tool_choice.name");
+}
+
+TEST(Messages, AFormatCanBeAskedFor) {
+  const std::string format = R"({"type":"json_schema","schema":{"type":"array"}})";
+  for (const std::string& field :
+       {"\"output_format\":" + format, "\"output_config\":{\"format\":" + format + "}"}) {
+    const auto asked = parsed("{" + kHi + "," + field + "}").chat.common.grammar;
+    EXPECT_EQ(asked.kind, text::GrammarSpec::Kind::kJsonSchema);
+    EXPECT_EQ(asked.source, R"({"type":"array"})");
+  }
+  EXPECT_EQ(refused("{" + kHi + R"(,"output_format":{"type":"json_schema"}})").param,
+            "output_format.schema");
+  EXPECT_EQ(refused("{" + kHi + kTools + R"(,"tool_choice":{"type":"any"},"output_format":)" +
+                    format + "}")
+                .param,
+            "tool_choice");
+}
+
 TEST(Messages, RefusesByName) {
   const auto param = [](const std::string& body) { return refused(body).param; };
   EXPECT_EQ(param(R"({"messages":[{"role":"user","content":"hi"}]})"), "max_tokens");

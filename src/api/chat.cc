@@ -138,15 +138,7 @@ void read_named_tool(FieldReader& reader, const json::object& choice, ChatReques
     if (!named.ok()) return reader.fail(*named.error());
   }
   if (!fields.ok()) return reader.fail(*fields.error());
-  const bool is_there = std::ranges::any_of(out.tools, [&](const json::value& tool) {
-    return tool.at("function").at("name").get_string() == out.tool_name;
-  });
-  if (reader.ok() && !is_there) {
-    reader.fail("tool_choice", "invalid_value",
-                "tool_choice names the function '" + excerpt(out.tool_name) +
-                    "', which is not among tools");
-  }
-  out.tool_required = true;
+  require_tool(reader, out.tool_name, out);
 }
 
 void read_tool_choice(FieldReader& reader, ChatRequest& out) {
@@ -167,7 +159,7 @@ void read_tool_choice(FieldReader& reader, ChatRequest& out) {
                            "' needs tools; give tools or leave tool_choice out");
   }
   if (choice == "none") out.tools.clear();
-  out.tool_required = choice == "required";
+  if (choice == "required") require_tool(reader, {}, out);
 }
 
 void refuse_chat_only(FieldReader& reader) {
@@ -184,6 +176,30 @@ void refuse_chat_only(FieldReader& reader) {
 }
 
 }  // namespace
+
+void require_tool(FieldReader& reader, const std::string& name, ChatRequest& out) {
+  if (!reader.ok()) return;
+  const bool is_there = std::ranges::any_of(out.tools, [&](const json::value& tool) {
+    return name.empty() || tool.at("function").at("name").get_string() == name;
+  });
+  if (!is_there) {
+    return reader.fail("tool_choice", "invalid_value",
+                       name.empty() ? "tool_choice asks for a call and there are no tools"
+                                    : "tool_choice names the function '" + excerpt(name) +
+                                          "', which is not among tools");
+  }
+  out.tool_required = true;
+  out.tool_name = name;
+}
+
+void check_one_form(FieldReader& reader, const ChatRequest& request) {
+  if (!reader.ok() || !request.tool_required ||
+      request.common.grammar.kind == text::GrammarSpec::Kind::kNone)
+    return;
+  reader.fail("tool_choice", "invalid_value",
+              "tool_choice asks for a call and " + request.common.grammar_field +
+                  " for another form of answer; give one of them");
+}
 
 void read_template_fields(FieldReader& reader, ChatRequest& out) {
   reader.boolean("add_generation_prompt", out.add_generation_prompt);
@@ -235,12 +251,7 @@ Parsed<ChatRequest> parse_chat_request(std::string_view body, const ParseContext
   read_tools(reader, context.limits, request.tools);
   read_tool_choice(reader, request);
   reader.boolean("parallel_tool_calls", request.parallel_tool_calls);
-  if (reader.ok() && request.tool_required &&
-      request.common.grammar.kind != text::GrammarSpec::Kind::kNone) {
-    reader.fail("tool_choice", "invalid_value",
-                "tool_choice asks for a call and " + request.common.grammar_field +
-                    " for another form of answer; give one of them");
-  }
+  check_one_form(reader, request);
   const bool says_generation_prompt = reader.find("add_generation_prompt") != nullptr;
   read_template_fields(reader, request);
   if (last_is_prefix && !says_generation_prompt) {

@@ -48,6 +48,12 @@ void read_messages(FieldReader& reader, const Limits& limits, boost::json::array
                    bool& last_is_prefix);
 void read_tools(FieldReader& reader, const Limits& limits, boost::json::array& out);
 
+// The answer must call the function `name`, empty: any; an error when it is not among the tools.
+void require_tool(FieldReader& reader, const std::string& name, ChatRequest& out);
+
+// An error when a call is asked for and another form of answer, too.
+void check_one_form(FieldReader& reader, const ChatRequest& request);
+
 // Reads chat_template_kwargs, documents, add_generation_prompt, continue_final_message, and
 // refuses chat_template.
 void read_template_fields(FieldReader& reader, ChatRequest& out);

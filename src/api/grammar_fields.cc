@@ -30,6 +30,32 @@ class GrammarReader {
     reader_.find("guided_whitespace_pattern");
   }
 
+  void read_flat_format(std::string_view key) {
+    const json::value* format = reader_.find(key);
+    if (format == nullptr) return;
+    if (!format->is_object()) return reader_.wrong_type(key, "an object", *format);
+    FieldReader fields(format->get_object(), reader_.name(key) + ".");
+    const std::string type = format_type(fields);
+    if (type == "json_object") take(reader_, key, Kind::kJsonObject, {});
+    if (type == "json_schema") read_schema(fields);
+    if (!fields.ok()) reader_.fail(*fields.error());
+  }
+
+  void read_ollama_format() {
+    const json::value* format = reader_.find("format");
+    if (format == nullptr) return;
+    if (format->is_object())
+      return take(reader_, "format", Kind::kJsonSchema, json::serialize(*format));
+    if (!format->is_string())
+      return reader_.wrong_type("format", "'json' or a JSON Schema", *format);
+    const std::string_view name = view(format->get_string());
+    if (name == "json") return take(reader_, "format", Kind::kJsonObject, {});
+    if (!name.empty()) {
+      reader_.fail("format", "invalid_value",
+                   "format must be 'json' or a JSON Schema, not '" + excerpt(name) + "'");
+    }
+  }
+
  private:
   void take(FieldReader& at, std::string_view key, Kind kind, std::string source) {
     if (!reader_.ok()) return;
@@ -53,18 +79,22 @@ class GrammarReader {
     if (format == nullptr) return;
     if (!format->is_object()) return reader_.wrong_type("response_format", "an object", *format);
     FieldReader fields(format->get_object(), reader_.name("response_format") + ".");
-    std::string type;
-    fields.string("type", 64, type);
-    if (fields.ok() && type == "json_object") {
-      take(reader_, "response_format", Kind::kJsonObject, {});
-    } else if (fields.ok() && type == "json_schema") {
-      read_named_schema(fields);
-    } else if (fields.ok() && type != "text") {
-      fields.fail("type", type.empty() ? "missing_required_parameter" : "invalid_value",
-                  "response_format.type must be 'text', 'json_object' or 'json_schema', not '" +
-                      excerpt(type) + "'");
-    }
+    const std::string type = format_type(fields);
+    if (type == "json_object") take(reader_, "response_format", Kind::kJsonObject, {});
+    if (type == "json_schema") read_named_schema(fields);
     if (!fields.ok()) reader_.fail(*fields.error());
+  }
+
+  // Empty when it is none of the three.
+  std::string format_type(FieldReader& format) {
+    std::string type;
+    format.string("type", 64, type);
+    if (!format.ok() || type == "text" || type == "json_object" || type == "json_schema")
+      return type;
+    format.fail("type", type.empty() ? "missing_required_parameter" : "invalid_value",
+                format.name("type") + " must be 'text', 'json_object' or 'json_schema', not '" +
+                    excerpt(type) + "'");
+    return {};
   }
 
   // {"name", "description", "schema", "strict"}. What is generated always fits the schema, so
@@ -76,6 +106,11 @@ class GrammarReader {
                          "response_format.json_schema must be an object with a schema");
     }
     FieldReader fields(named->get_object(), format.name("json_schema") + ".");
+    read_schema(fields);
+    if (!fields.ok()) format.fail(*fields.error());
+  }
+
+  void read_schema(FieldReader& fields) {
     bool strict = false;
     fields.boolean("strict", strict);
     const json::value* schema = fields.find("schema");
@@ -87,7 +122,6 @@ class GrammarReader {
     } else {
       take(fields, "schema", Kind::kJsonSchema, json::serialize(*schema));
     }
-    if (!fields.ok()) format.fail(*fields.error());
   }
 
   void read_structured_outputs() {
@@ -144,6 +178,15 @@ class GrammarReader {
 
 void read_grammar_fields(FieldReader& reader, const Limits& limits, CommonFields& out) {
   GrammarReader(reader, limits, out).read();
+}
+
+void read_flat_format(FieldReader& reader, std::string_view key, const Limits& limits,
+                      CommonFields& out) {
+  GrammarReader(reader, limits, out).read_flat_format(key);
+}
+
+void read_ollama_format(FieldReader& reader, const Limits& limits, CommonFields& out) {
+  GrammarReader(reader, limits, out).read_ollama_format();
 }
 
 }  // namespace galley::api

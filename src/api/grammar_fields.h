@@ -9,4 +9,12 @@ namespace galley::api {
 
 void read_grammar_fields(FieldReader& reader, const Limits& limits, CommonFields& out);
 
+// The same in other interfaces: member `key`, {"type": "text" | "json_object" | "json_schema",
+// "schema": ...}, as in OpenAI's responses and Anthropic's messages.
+void read_flat_format(FieldReader& reader, std::string_view key, const Limits& limits,
+                      CommonFields& out);
+
+// Ollama's `format`: "json" or a JSON Schema.
+void read_ollama_format(FieldReader& reader, const Limits& limits, CommonFields& out);
+
 }  // namespace galley::api

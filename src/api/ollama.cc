@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "api/grammar_fields.h"
+
 namespace galley::api {
 namespace json = boost::json;
 namespace {
@@ -196,9 +198,7 @@ void read_shared(FieldReader& reader, const ParseContext& context, CommonFields&
   common.model = ollama_name(std::move(common.model));
   reader.boolean("stream", common.stream);
   read_options(reader, context, common);
-  const json::value* format = reader.find("format");
-  if (format != nullptr && !(format->is_string() && format->get_string().empty()))
-    reader.refuse("format", "/v1/chat/completions has response_format");
+  read_ollama_format(reader, context.limits, common);
   for (const char* ignored : {"keep_alive", "truncate", "shift", "logprobs", "top_logprobs"})
     reader.find(ignored);
 }

@@ -61,6 +61,20 @@ TEST(Ollama, GeneratesFromATemplateOrRaw) {
   EXPECT_TRUE(parse_ollama_chat(R"({"model":"demo"})", {}).value.load_only);
 }
 
+TEST(Ollama, AFormatCanBeAskedFor) {
+  const auto grammar = [](const std::string& body) {
+    const auto out = parse_ollama_generate(body, {});
+    EXPECT_FALSE(out.error) << body;
+    return std::get<ChatRequest>(out.value.asked).common.grammar;
+  };
+  using Kind = text::GrammarSpec::Kind;
+  EXPECT_EQ(grammar(R"({"prompt":"x","format":"json"})").kind, Kind::kJsonObject);
+  EXPECT_EQ(grammar(R"({"prompt":"x","format":""})").kind, Kind::kNone);
+  const auto schema = grammar(R"({"prompt":"x","format":{"type":"null"}})");
+  EXPECT_EQ(schema.kind, Kind::kJsonSchema);
+  EXPECT_EQ(schema.source, R"({"type":"null"})");
+}
+
 TEST(Ollama, RefusesByName) {
   const auto param = [](const std::string& body) {
     const auto out = parse_ollama_chat(body, {});
@@ -74,7 +88,8 @@ TEST(Ollama, RefusesByName) {
   EXPECT_EQ(param(R"({"options":{"temperature":3}})"), "options.temperature");
   EXPECT_EQ(param(R"({"options":{"num_predict":0}})"), "options.num_predict");
   EXPECT_EQ(param(R"({"options":{"stop":[""]}})"), "options.stop");
-  EXPECT_EQ(param(R"({"format":"json"})"), "format");
+  EXPECT_EQ(param(R"({"format":"xml"})"), "format");
+  EXPECT_EQ(param(R"({"format":5})"), "format");
   EXPECT_EQ(param(R"({"think":"much"})"), "think");
   EXPECT_EQ(parse_ollama_generate(R"({"prompt":"x","template":"y"})", {}).error->param, "template");
 }

@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "api/grammar_fields.h"
+
 namespace galley::api {
 namespace json = boost::json;
 namespace {
@@ -237,16 +239,26 @@ void read_flat_tool_choice(FieldReader& reader, ResponsesRequest& out) {
   out.echo["tool_choice"] = "auto";
   const json::value* value = reader.find("tool_choice");
   if (value == nullptr) return;
-  const bool named = value->is_object();
-  if (!named && !value->is_string())
-    return reader.wrong_type("tool_choice", "'none', 'auto' or an object", *value);
-  if (named || *value == "required") {
-    return reader.refuse("tool_choice", "a call cannot be forced here; use 'auto'");
-  }
-  if (*value != "auto" && *value != "none") {
-    return reader.fail("tool_choice", "invalid_value", "tool_choice must be 'none' or 'auto'");
-  }
   out.echo["tool_choice"] = *value;
+  if (value->is_object()) {
+    FieldReader fields(value->get_object(), "tool_choice.");
+    std::string type, name;
+    fields.string("type", kTypeBytesMax, type);
+    fields.string("name", kTypeBytesMax, name);
+    if (fields.ok() && (type != "function" || name.empty())) {
+      fields.fail("type", "invalid_value",
+                  "tool_choice as an object must have type 'function' and the name of one");
+    }
+    if (!fields.ok()) return reader.fail(*fields.error());
+    return require_tool(reader, name, out.chat);
+  }
+  if (!value->is_string())
+    return reader.wrong_type("tool_choice", "'none', 'auto', 'required' or an object", *value);
+  if (*value == "required") return require_tool(reader, {}, out.chat);
+  if (*value != "auto" && *value != "none") {
+    return reader.fail("tool_choice", "invalid_value",
+                       "tool_choice must be 'none', 'auto' or 'required'");
+  }
   if (*value == "none") out.chat.tools.clear();
 }
 
@@ -278,28 +290,16 @@ void read_reasoning_effort(FieldReader& reader, const ReasoningEfforts& efforts,
   if (!fields.ok()) reader.fail(*fields.error());
 }
 
-void read_text_format(FieldReader& reader, ResponsesRequest& out) {
+void read_text_format(FieldReader& reader, const Limits& limits, ResponsesRequest& out) {
   out.echo["text"] = {{"format", {{"type", "text"}}}};
   const json::value* value = reader.find("text");
   if (value == nullptr) return;
   if (!value->is_object()) return reader.wrong_type("text", "an object", *value);
   FieldReader fields(value->get_object(), "text.");
-  const json::value* format = fields.find("format");
-  if (format == nullptr) return;
-  if (!format->is_object()) {
-    fields.wrong_type("format", "an object", *format);
-  } else {
-    FieldReader inner(format->get_object(), "text.format.");
-    std::string type;
-    inner.string("type", kTypeBytesMax, type);
-    if (inner.ok() && type != "text") {
-      inner.fail("type", "unsupported_parameter",
-                 "text.format.type must be 'text', not '" + excerpt(type) +
-                     "'; /v1/chat/completions has response_format");
-    }
-    if (!inner.ok()) fields.fail(*inner.error());
-  }
-  if (!fields.ok()) reader.fail(*fields.error());
+  read_flat_format(fields, "format", limits, out.chat.common);
+  if (!fields.ok()) return reader.fail(*fields.error());
+  if (const json::value* format = fields.find("format"); format != nullptr)
+    out.echo["text"].get_object()["format"] = *format;
 }
 
 void refuse_responses_only(FieldReader& reader) {
@@ -352,7 +352,8 @@ Parsed<ResponsesRequest> parse_responses_request(std::string_view body,
   read_flat_tool_choice(reader, request);
   reader.boolean("parallel_tool_calls", request.chat.parallel_tool_calls);
   read_reasoning_effort(reader, context.efforts, request);
-  read_text_format(reader, request);
+  read_text_format(reader, context.limits, request);
+  check_one_form(reader, request.chat);
   refuse_responses_only(reader);
   const json::value* metadata = reader.find("metadata");
   if (metadata != nullptr && !metadata->is_object())

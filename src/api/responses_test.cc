@@ -53,6 +53,28 @@ TEST(Responses, ItemsOfOneTurnBecomeOneMessage) {
   EXPECT_TRUE(request.store);
 }
 
+TEST(Responses, ACallOrAFormCanBeAskedFor) {
+  const std::string tools = R"(,"tools":[{"type":"function","name":"add"}])";
+  const auto any = parsed(R"({"input":"x","tool_choice":"required")" + tools + "}");
+  EXPECT_TRUE(any.chat.tool_required);
+  EXPECT_EQ(any.echo.at("tool_choice"), "required");
+  const auto one =
+      parsed(R"({"input":"x","tool_choice":{"type":"function","name":"add"})" + tools + "}");
+  EXPECT_EQ(one.chat.tool_name, "add");
+  EXPECT_EQ(one.echo.at("tool_choice").at("name"), "add");
+  EXPECT_EQ(refused(R"({"input":"x","tool_choice":"required"})"), "tool_choice");
+  EXPECT_EQ(refused(R"({"input":"x","tool_choice":{"type":"function","name":"b"})" + tools + "}"),
+            "tool_choice");
+  EXPECT_EQ(refused(R"({"input":"x","tool_choice":{"type":"file_search"})" + tools + "}"),
+            "tool_choice.type");
+  const auto form = parsed(
+      R"({"input":"x","text":{"format":{"type":"json_schema","name":"n","schema":{"type":"null"}}}})");
+  EXPECT_EQ(form.chat.common.grammar.source, R"({"type":"null"})");
+  EXPECT_EQ(form.echo.at("text").at("format").at("name"), "n");
+  EXPECT_EQ(refused(R"({"input":"x","text":{"format":{"type":"json_schema"}}})"),
+            "text.format.schema");
+}
+
 TEST(Responses, RefusesByName) {
   EXPECT_EQ(refused("{}"), "input");
   EXPECT_EQ(refused(R"({"input":[]})"), "input");

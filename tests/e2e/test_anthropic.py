@@ -102,6 +102,22 @@ def test_a_tool_is_used_and_its_result(claude):
     assert streamed.input == call.input and streamed.id != call.id
 
 
+def test_a_call_is_asked_for(claude):
+    for choice in ({"type": "any"}, {"type": "tool", "name": "calculator"}):
+        asked = ask(claude, tools=[TOOL], tool_choice=choice)
+        [call] = [block for block in asked.content if block.type == "tool_use"]
+        assert asked.stop_reason == "tool_use" and call.name == "calculator"
+        assert list(call.input) == ["expression"]
+
+
+def test_a_schema_is_kept(claude):
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"],
+              "additionalProperties": False}
+    asked = ask(claude, extra_body=COLD | {"output_format": {"type": "json_schema", "schema": schema}})
+    [text] = [block for block in asked.content if block.type == "text"]
+    assert isinstance(json.loads(text.text)["sum"], int)
+
+
 def test_stops(claude):
     cut = ask(claude, max_tokens=3, thinking={"type": "disabled"})
     assert cut.stop_reason == "max_tokens" and cut.usage.output_tokens == 3

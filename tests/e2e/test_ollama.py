@@ -1,5 +1,7 @@
 """Ollama's API by its own client, and what other interfaces share paths with it."""
 
+import json
+
 import ollama
 import openai
 import pytest
@@ -54,6 +56,14 @@ def test_generate(llama):
     cut = llama.generate(model=NAME, prompt=SUM, raw=True, options=COLD | {"num_predict": 3})
     assert cut.done_reason == "length" and cut.eval_count == 3
     assert llama.generate(model=NAME, prompt="").done_reason == "load"
+
+
+def test_a_schema_is_kept(llama):
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
+    answer = llama.chat(model=NAME, messages=messages(SUM), options=COLD, format=schema)
+    assert isinstance(json.loads(answer.message.content)["sum"], int)
+    drawn = llama.generate(model=NAME, prompt=SUM, options=COLD | {"num_predict": 64}, format="json", think=False)
+    assert drawn.response.startswith("{")
 
 
 def test_models_and_errors(llama, server):

@@ -95,3 +95,14 @@ def test_errors(client):
     with pytest.raises(openai.BadRequestError) as forced:
         respond(client, tools=[{"type": "web_search"}])
     assert forced.value.code == "unsupported_parameter"
+
+
+def test_a_call_or_a_schema_is_asked_for(client):
+    for choice in ("required", {"type": "function", "name": "calculator"}):
+        asked = respond(client, tools=[TOOL], tool_choice=choice)
+        [call] = [item for item in asked.output if item.type == "function_call"]
+        assert call.name == "calculator" and list(json.loads(call.arguments)) == ["expression"]
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
+    asked = respond(client, text={"format": {"type": "json_schema", "name": "sum", "schema": schema}})
+    assert isinstance(json.loads(asked.output_text)["sum"], int)
+    assert asked.text.format.name == "sum"

@@ -8,6 +8,7 @@
 #include "api/chat.h"
 #include "api/completions.h"
 #include "api/errors.h"
+#include "api/ollama.h"
 #include "api/responses.h"
 #include "api/tokenize.h"
 #include "base/check.h"
@@ -52,6 +53,21 @@ void check_chat(const ChatRequest& chat, const Limits& limits) {
   GALLEY_CHECK(chat.thinking.budget_tokens.value_or(0) >= 0, "budget");
 }
 
+void check_completion(const CompletionRequest& completion, const Limits& limits) {
+  check_common(completion.common, limits);
+  GALLEY_CHECK(!completion.prompts.empty(), "a completion has a prompt");
+  GALLEY_CHECK(completion.best_of >= completion.common.n, "best_of");
+}
+
+void check_ollama(const Parsed<OllamaRequest>& asked, const Limits& limits) {
+  check_error(asked.error);
+  if (!asked.ok() || asked.value.load_only) return;
+  if (const auto* chat = std::get_if<ChatRequest>(&asked.value.asked))
+    check_chat(*chat, limits);
+  else
+    check_completion(std::get<CompletionRequest>(asked.value.asked), limits);
+}
+
 void check(std::string_view body) {
   ParseContext context;
   context.vocab_size = kVocab;
@@ -78,11 +94,9 @@ void check(std::string_view body) {
   }
   const auto completion = parse_completion_request(body, context);
   check_error(completion.error);
-  if (completion.ok()) {
-    check_common(completion.value.common, context.limits);
-    GALLEY_CHECK(!completion.value.prompts.empty(), "a completion has a prompt");
-    GALLEY_CHECK(completion.value.best_of >= completion.value.common.n, "best_of");
-  }
+  if (completion.ok()) check_completion(completion.value, context.limits);
+  check_ollama(parse_ollama_chat(body, context), context.limits);
+  check_ollama(parse_ollama_generate(body, context), context.limits);
   check_error(parse_tokenize_request(body, context).error);
   const auto detokenize = parse_detokenize_request(body, context);
   check_error(detokenize.error);

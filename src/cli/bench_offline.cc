@@ -53,13 +53,16 @@ struct BatchFigures {
   double decode_tokens_per_s = 0;
   double tpot_ms = 0;             // decode time per token of one request, mean
   double total_tokens_per_s = 0;  // in and out over the whole second run
+  double idle_share = -1;         // of the device in decode; below 0: unknown
 };
 
 // The engine on its thread, and what its events said.
 class OfflineEngine {
  public:
-  OfflineEngine(const engine::EngineOptions& options, engine::Runner* runner)
-      : engine_(options, runner, &clock_,
+  OfflineEngine(const engine::EngineOptions& options, engine::Runner* runner,
+                const kernels::Ops* ops)
+      : ops_(ops),
+        engine_(options, runner, &clock_,
                 [this](std::span<engine::Event> events) { take(events); }),
         thread_([this] { engine_.run(); }) {}
 
@@ -88,7 +91,7 @@ class OfflineEngine {
     const int64_t start_us = clock_.now_us();
     {
       const std::lock_guard lock(mutex_);
-      live_ = requests.size();
+      live_ = without_token_ = requests.size();
       first_ = first;
       start_us_ = start_us;
       timelines_.assign(requests.size(), {});
@@ -103,6 +106,12 @@ class OfflineEngine {
   }
 
   engine::EngineStats stats() const { return engine_.stats(); }
+  // Of the newest run, from the time all requests had their first token: how much of it the device
+  // had nothing to do; below 0 where the backend cannot say.
+  double idle_share() const {
+    const double busy = end_.busy_ms - decoding_.busy_ms, idle = end_.idle_ms - decoding_.idle_ms;
+    return busy > 0.0 ? idle / (busy + idle) : -1.0;
+  }
 
  private:
   void take(std::span<engine::Event> events) {
@@ -110,13 +119,18 @@ class OfflineEngine {
     const std::lock_guard lock(mutex_);
     for (const engine::Event& event : events) {
       Timeline& timeline = timelines_[event.id - first_];
+      if (timeline.token_us.empty() && !event.tokens.empty() && --without_token_ == 0)
+        decoding_ = ops_->device_times();
       timeline.token_us.insert(timeline.token_us.end(), event.tokens.size(), now_us - start_us_);
       if (event.finish == engine::FinishReason::kNone) continue;
       timeline.status = event.status;
-      if (--live_ == 0) ended_.notify_one();
+      if (--live_ != 0) continue;
+      end_ = ops_->device_times();
+      ended_.notify_one();
     }
   }
 
+  const kernels::Ops* const ops_;  // read on the engine's thread
   const RealClock clock_;
   engine::RequestId next_id_ = 1;
   std::mutex mutex_;  // guards what follows
@@ -125,6 +139,8 @@ class OfflineEngine {
   engine::RequestId first_ = 0;
   int64_t start_us_ = 0;
   size_t live_ = 0;
+  size_t without_token_ = 0;
+  kernels::DeviceTimes decoding_, end_;
 
   engine::Engine engine_;
   std::thread thread_;
@@ -151,6 +167,7 @@ Result<BatchFigures> measure(OfflineEngine* engine, const OfflineFlags& flags, i
   GALLEY_ASSIGN_OR_RETURN(
       const std::vector<Timeline> decode,
       engine->run(batch, flags.input_len, flags.output_len, vocab_size, random));
+  out.idle_share = engine->idle_share();
   last_first = 0;
   int64_t end = 0;
   for (const Timeline& timeline : decode) {
@@ -171,9 +188,13 @@ Result<BatchFigures> measure(OfflineEngine* engine, const OfflineFlags& flags, i
 }
 
 boost::json::object to_object(const BatchFigures& figures) {
-  return {{"batch", figures.batch},     {"prefill_tokens_per_s", figures.prefill_tokens_per_s},
-          {"ttft_ms", figures.ttft_ms}, {"decode_tokens_per_s", figures.decode_tokens_per_s},
-          {"tpot_ms", figures.tpot_ms}, {"total_tokens_per_s", figures.total_tokens_per_s}};
+  return {{"batch", figures.batch},
+          {"prefill_tokens_per_s", figures.prefill_tokens_per_s},
+          {"ttft_ms", figures.ttft_ms},
+          {"decode_tokens_per_s", figures.decode_tokens_per_s},
+          {"tpot_ms", figures.tpot_ms},
+          {"total_tokens_per_s", figures.total_tokens_per_s},
+          {"device_idle_share", figures.idle_share}};
 }
 
 void declare(OfflineFlags* flags, Settings* settings) {
@@ -250,7 +271,7 @@ Status run_bench_offline(Args args, const Variables& variables) {
   GALLEY_ASSIGN_OR_RETURN(engine::LoadedModel model, load_with_progress(options, false));
   const engine::EngineOptions engine_settings = engine_options(model, false, 0, "bench");
   GALLEY_RETURN_IF_ERROR(engine::validate(engine_settings, model.runner->info()));
-  OfflineEngine engine(engine_settings, model.runner.get());
+  OfflineEngine engine(engine_settings, model.runner.get(), model.ops.get());
   const int32_t vocab_size = model.runner->info().vocab_size;
   Random random(static_cast<uint64_t>(flags.seed));
 
@@ -259,7 +280,9 @@ Status run_bench_offline(Args args, const Variables& variables) {
     std::printf("%lld prompt tokens, %lld answer tokens, on %s\n",
                 static_cast<long long>(flags.input_len), static_cast<long long>(flags.output_len),
                 model.ops->name().c_str());
-    std::printf("  batch   prefill tok/s      TTFT ms   decode tok/s      TPOT ms   total tok/s\n");
+    std::printf(
+        "  batch   prefill tok/s      TTFT ms   decode tok/s      TPOT ms   total tok/s   device "
+        "idle\n");
   }
   for (const int64_t batch : batches) {
     BatchFigures best;
@@ -276,9 +299,12 @@ Status run_bench_offline(Args args, const Variables& variables) {
     if (model.timed != nullptr) row["breakdown"] = to_array(model.timed->lines());
     rows.emplace_back(std::move(row));
     if (flags.json) continue;
-    std::printf("%7lld %15.1f %12.1f %14.1f %12.2f %13.1f\n", static_cast<long long>(best.batch),
-                best.prefill_tokens_per_s, best.ttft_ms, best.decode_tokens_per_s, best.tpot_ms,
-                best.total_tokens_per_s);
+    char idle[32] = "";
+    if (best.idle_share >= 0.0)
+      std::snprintf(idle, sizeof idle, "%.1f %%", 100.0 * best.idle_share);
+    std::printf("%7lld %15.1f %12.1f %14.1f %12.2f %13.1f %13s\n",
+                static_cast<long long>(best.batch), best.prefill_tokens_per_s, best.ttft_ms,
+                best.decode_tokens_per_s, best.tpot_ms, best.total_tokens_per_s, idle);
     if (model.timed != nullptr) print_breakdown(model.timed->lines());
     std::fflush(stdout);
   }

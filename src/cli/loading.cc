@@ -18,12 +18,16 @@ using Clock = std::chrono::steady_clock;
 class ProgressLine {
  public:
   void show(const engine::LoadProgress& progress) {
-    const Clock::time_point now = Clock::now();
-    const bool last = progress.bytes_done >= progress.bytes_total;
-    if (!last && now - shown_ < std::chrono::milliseconds(500)) return;
-    if (last && !printed_) return;  // it took less than half a second: nothing to watch
-    shown_ = now;
-    printed_ = true;
+    const bool records = progress.steps_total > 0;
+    const bool last = records ? progress.steps_done >= progress.steps_total
+                              : progress.bytes_done >= progress.bytes_total;
+    if (!is_due(records, last)) return;
+    if (records) {
+      std::fprintf(stderr, "%srecording decode steps: %d of %d%s", terminal_ ? "\r" : "",
+                   progress.steps_done, progress.steps_total, terminal_ && !last ? "  " : "\n");
+      std::fflush(stderr);
+      return;
+    }
     const double share = progress.bytes_total > 0 ? static_cast<double>(progress.bytes_done) /
                                                         static_cast<double>(progress.bytes_total)
                                                   : 1.0;
@@ -35,9 +39,21 @@ class ProgressLine {
   }
 
  private:
+  bool is_due(bool records, bool last) {
+    if (records != records_) printed_ = false;  // a line of its own
+    records_ = records;
+    const Clock::time_point now = Clock::now();
+    if (!last && now - shown_ < std::chrono::milliseconds(500)) return false;
+    if (last && !printed_) return false;  // it took less than half a second: nothing to watch
+    shown_ = now;
+    printed_ = true;
+    return true;
+  }
+
   const bool terminal_ = ::isatty(STDERR_FILENO) == 1;
   Clock::time_point shown_ = Clock::now();
   bool printed_ = false;
+  bool records_ = false;
 };
 
 }  // namespace

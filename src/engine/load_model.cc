@@ -87,11 +87,10 @@ struct Source {
   std::shared_ptr<model::TensorSource> tensors;
 };
 
-Result<Source> open_source(const LoadOptions& options, const model::ModelConfig& config,
-                           bool with_data) {
+Result<Source> open_source(const LoadOptions& options, const model::ModelConfig& config) {
   Source source;
   if (options.format == LoadFormat::kDummy) {
-    source.tensors = std::make_shared<model::DummySource>(config, with_data);
+    source.tensors = std::make_shared<model::DummySource>(config, false);
     return source;
   }
   GALLEY_ASSIGN_OR_RETURN(model::Checkpoint checkpoint, model::Checkpoint::open(options.folder));
@@ -116,6 +115,7 @@ Result<PlannedModel> plan_with(const LoadOptions& options, model::FolderConfig c
   if (limits.memory_bytes == 0) {
     GALLEY_ASSIGN_OR_RETURN(limits.memory_bytes, device_memory_bytes(options, device));
   }
+  if (device == DeviceChoice::kCuda) limits.sample_rows_max = model::kSampleRowsMaxGpu;
   limits.cache_format = cache_format(options, uses_float32(options, planned.config));
   GALLEY_ASSIGN_OR_RETURN(planned.plan, model::plan_memory(planned.config, limits, tensors));
   if (options.num_speculative_tokens > 0 && planned.plan.num_mtp_layers == 0) {
@@ -132,7 +132,7 @@ kernels::StepLimits step_limits(const model::ModelConfig& config, const model::M
           .context_max = plan.max_model_len + plan.drafts_max,
           .width_max = model::model_width_max(config),
           .vocab_size = config.vocab_size,
-          .sample_rows_max = model::kSampleRowsMax,
+          .sample_rows_max = plan.sample_rows_max,
           .experts_per_token = config.moe.num_experts > 0 ? config.moe.route.experts_per_token : 0,
           .num_experts = config.moe.num_experts,
           .num_heads = config.num_heads,
@@ -205,19 +205,16 @@ Result<LoadFormat> parse_load_format(const std::string& text) {
 
 Result<PlannedModel> plan_model(const LoadOptions& options) {
   GALLEY_ASSIGN_OR_RETURN(model::FolderConfig config, model::read_folder_config(options.folder));
-  GALLEY_ASSIGN_OR_RETURN(const Source source, open_source(options, config.model, false));
+  GALLEY_ASSIGN_OR_RETURN(const Source source, open_source(options, config.model));
   return plan_with(options, std::move(config), source.tensors.get());
 }
 
 Result<LoadedModel> load_model_runner(const LoadOptions& options, const ProgressFn& progress) {
   GALLEY_ASSIGN_OR_RETURN(model::FolderConfig config, model::read_folder_config(options.folder));
-  GALLEY_ASSIGN_OR_RETURN(Source source, open_source(options, config.model, false));
+  GALLEY_ASSIGN_OR_RETURN(Source source, open_source(options, config.model));
   GALLEY_ASSIGN_OR_RETURN(PlannedModel planned,
                           plan_with(options, std::move(config), source.tensors.get()));
   if (!planned.plan.fits) return does_not_fit(planned.plan);
-  if (source.checkpoint == nullptr) {
-    GALLEY_ASSIGN_OR_RETURN(source, open_source(options, planned.config, true));
-  }
   LoadedModel loaded;
   loaded.config = std::move(planned.config);
   loaded.generation = std::move(planned.generation);
@@ -247,11 +244,16 @@ Result<LoadedModel> load_model_runner(const LoadOptions& options, const Progress
       if (progress) progress({.bytes_done = done, .bytes_total = total});
     });
   }
-  const ModelRunnerOptions runner{.config = loaded.config,
-                                  .info = runner_info(loaded.config, loaded.plan),
-                                  .cache_format = loaded.plan.cache_format};
-  GALLEY_ASSIGN_OR_RETURN(loaded.runner,
-                          ModelRunner::make(runner, std::move(model), loaded.ops.get()));
+  const ModelRunnerOptions runner_options{.config = loaded.config,
+                                          .info = runner_info(loaded.config, loaded.plan),
+                                          .cache_format = loaded.plan.cache_format,
+                                          .sample_rows_max = loaded.plan.sample_rows_max};
+  GALLEY_ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner,
+                          ModelRunner::make(runner_options, std::move(model), loaded.ops.get()));
+  GALLEY_RETURN_IF_ERROR(runner->record([&](int32_t done, int32_t of) {
+    if (progress) progress({.steps_done = done, .steps_total = of});
+  }));
+  loaded.runner = std::move(runner);
   return loaded;
 }
 

@@ -43,13 +43,16 @@ struct LoadOptions {
   int32_t num_speculative_tokens = -1;  // -1: 1 where the model has an MTP layer; 0: off
   kernels::CpuOptions cpu;              // `precision` is set from dtype, here and below
   kernels::CudaOptions cuda;
-  bool time_operations = false;         // LoadedModel::timed is then set
+  bool time_operations = false;  // LoadedModel::timed is then set
 };
 
-// Called now and then while weights are read in, from the calling thread.
+// Called now and then from the calling thread: while weights are read in, then while the shapes of
+// decode steps are recorded (steps_total > 0).
 struct LoadProgress {
   int64_t bytes_done = 0;
   int64_t bytes_total = 0;
+  int32_t steps_done = 0;
+  int32_t steps_total = 0;
 };
 using ProgressFn = std::function<void(const LoadProgress&)>;
 

@@ -1,6 +1,7 @@
 #include "engine/model_runner.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/check.h"
 #include "model/activations.h"
@@ -14,11 +15,14 @@ using kernels::SampleResult;
 using kernels::SampleRow;
 using model::first_rows;
 
-StepArrays::Limits array_limits(const RunnerInfo& info) {
+constexpr int64_t kRecordingMsMax = 15'000;
+
+StepArrays::Limits array_limits(const RunnerInfo& info, bool pads) {
   const int32_t positions = info.context_max + info.drafts_max;
   return {.tokens_max = info.step_tokens_max,
           .sequences_max = info.step_requests_max,
-          .blocks_max = (positions + kBlockTokens - 1) / kBlockTokens};
+          .blocks_max = (positions + kBlockTokens - 1) / kBlockTokens,
+          .padding_block = pads ? info.num_blocks : -1};
 }
 
 int32_t size_of_span(std::span<const int32_t> span) {
@@ -27,12 +31,29 @@ int32_t size_of_span(std::span<const int32_t> span) {
 
 }  // namespace
 
+std::vector<int32_t> padded_sizes(const RunnerInfo& info, int32_t rows_max) {
+  const int32_t queries = 1 + info.drafts_max;
+  const int32_t max =
+      std::min(info.step_requests_max, std::min(rows_max, info.step_tokens_max) / queries);
+  std::vector<int32_t> sizes;
+  for (int32_t size = 1; size < max;) {
+    sizes.push_back(size);
+    int32_t step = size < 8 ? size : 8;
+    while (step * 8 <= size) step *= 2;
+    size += step;
+  }
+  if (max > 0) sizes.push_back(max);
+  return sizes;
+}
+
 ModelRunner::ModelRunner(const ModelRunnerOptions& options, std::unique_ptr<model::Model> model,
                          kernels::Ops* ops)
     : options_(options),
       model_(std::move(model)),
       ops_(ops),
-      arrays_(array_limits(options.info), ops),
+      padded_sizes_(ops->records() ? padded_sizes(options.info, options.sample_rows_max)
+                                   : std::vector<int32_t>()),
+      arrays_(array_limits(options.info, !padded_sizes_.empty()), ops),
       masks_(static_cast<size_t>(options.info.step_requests_max)) {
   const auto tokens = static_cast<size_t>(options.info.step_tokens_max);
   const auto requests = static_cast<size_t>(options.info.step_requests_max);
@@ -40,6 +61,7 @@ ModelRunner::ModelRunner(const ModelRunnerOptions& options, std::unique_ptr<mode
   parts_.reserve(requests);
   ids_.reserve(tokens);
   rows_.reserve(tokens);
+  picked_.reserve(requests);
   sample_rows_.reserve(tokens);
   samples_.resize(tokens);
   scores_.resize(tokens);
@@ -62,11 +84,13 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::make(const ModelRunnerOptions&
 Status ModelRunner::allocate() {
   const RunnerInfo& info = options_.info;
   const int64_t row_bytes = model::cache_row_bytes(options_.config, options_.cache_format);
-  const int64_t layer_bytes = row_bytes * kBlockTokens * info.num_blocks;
+  // One more where steps are padded: it takes the rows of padding.
+  const int32_t num_blocks = info.num_blocks + (padded_sizes_.empty() ? 0 : 1);
+  const int64_t layer_bytes = row_bytes * kBlockTokens * num_blocks;
   const int32_t layers = model_->num_cache_layers() + (info.drafts_max > 0 ? 1 : 0);
   for (int32_t i = 0; i < layers; ++i) {
     kernels::CacheLayer cache{.format = options_.cache_format,
-                              .num_blocks = info.num_blocks,
+                              .num_blocks = num_blocks,
                               .width = options_.config.cache_width(),
                               .row_bytes = row_bytes};
     cache.data = static_cast<std::byte*>(ops_->allocate(static_cast<size_t>(layer_bytes)));
@@ -83,11 +107,13 @@ Status ModelRunner::allocate() {
   }
   model::MatrixPool pool(ops_);
   const int64_t hidden = options_.config.hidden_size;
-  head_input_ = pool.take(model::kSampleRowsMax, hidden, ops_->activation_dtype());
-  logits_ = pool.take(model::kSampleRowsMax, info.vocab_size, DType::kF32);
+  head_input_ = pool.take(options_.sample_rows_max, hidden, ops_->activation_dtype());
+  logits_ = pool.take(options_.sample_rows_max, info.vocab_size, DType::kF32);
   if (info.drafts_max > 0)
     mtp_hidden_ = pool.take(info.step_tokens_max, hidden, ops_->activation_dtype());
-  if (pool.failed() || !arrays_.ok())
+  row_ids_ = static_cast<int32_t*>(
+      ops_->allocate(static_cast<size_t>(info.step_tokens_max) * sizeof(int32_t)));
+  if (pool.failed() || !arrays_.ok() || row_ids_ == nullptr)
     return Status(Code::kTooLarge, "buffers of a step do not fit: lower --max-num-batched-tokens");
   return {};
 }
@@ -95,14 +121,25 @@ Status ModelRunner::allocate() {
 std::span<const StepResult> ModelRunner::execute(std::span<const StepItem> plan) {
   results_.clear();
   if (plan.empty()) return results_;
-  const model::Step step = begin_step(plan);
+  begin_step(plan);
   start_masks(plan);
-  const Matrix hidden = model_->forward(step, caches_);
-  finish_masks();
-  score_prompts(plan, hidden);
-  sample(plan, hidden);
+  const StepShape shape = padded_shape(plan);
+  if (shape.sequences > 0) {
+    run_decode(shape);
+    finish_masks();
+    choose_samples(plan);
+    sample_logits(samples_);
+  } else {
+    hidden_ = model_->forward(arrays_.build(parts_, ids_), caches_);
+    finish_masks();
+    score_prompts(plan);
+    choose_samples(plan);
+    run_head(
+        hidden_, [](model::Model& m, const Matrix& x, const Matrix& out) { m.logits(x, out); },
+        samples_);
+  }
   accept(plan);
-  if (options_.info.drafts_max > 0) draft(plan, hidden);
+  if (options_.info.drafts_max > 0) draft(plan, shape);
 
   for (size_t i = 0; i < plan.size(); ++i) {
     const Item& item = items_[i];
@@ -127,7 +164,7 @@ std::span<const StepResult> ModelRunner::execute(std::span<const StepItem> plan)
   return results_;
 }
 
-model::Step ModelRunner::begin_step(std::span<const StepItem> plan) {
+void ModelRunner::begin_step(std::span<const StepItem> plan) {
   items_.clear();
   parts_.clear();
   ids_.clear();
@@ -153,7 +190,6 @@ model::Step ModelRunner::begin_step(std::span<const StepItem> plan) {
                       .begin = planned.token_begin,
                       .count = planned.token_count + size_of_span(planned.drafts)});
   }
-  return arrays_.build(parts_, ids_);
 }
 
 // Masks depend on tokens alone, so they are made while the model computes.
@@ -185,8 +221,90 @@ void ModelRunner::finish_masks() {
     if (!job.status.ok()) items_[job.item].status = job.status;
 }
 
+// --- padded steps -------------------------------------------------------------------------------
+
+StepShape ModelRunner::padded_shape(std::span<const StepItem> plan) const {
+  const auto size = std::lower_bound(padded_sizes_.begin(), padded_sizes_.end(),
+                                     static_cast<int32_t>(plan.size()));
+  const bool decodes = std::all_of(plan.begin(), plan.end(), [](const StepItem& item) {
+    return item.samples && item.token_count == 1;
+  });
+  if (size == padded_sizes_.end() || !decodes) return {};
+  return {.sequences = *size, .queries = 1 + options_.info.drafts_max};
+}
+
+void ModelRunner::repeat(Recorded what, const StepShape& shape,
+                         const std::function<void()>& operations) {
+  const uint64_t key =
+      (uint64_t{static_cast<uint8_t>(what)} << 32) | static_cast<uint32_t>(shape.sequences);
+  ops_->repeat(key, operations);
+}
+
+// Every row of a decode step is sampled, in order: its logits are those of all hidden states.
+void ModelRunner::run_decode(const StepShape& shape) {
+  step_ = arrays_.build(parts_, ids_, shape);
+  repeat(Recorded::kDecode, shape, [this] {
+    hidden_ = model_->forward(step_, caches_);
+    model_->logits(hidden_, first_rows(logits_, hidden_.rows));
+  });
+  hidden_.rows = shape.tokens();
+}
+
+void ModelRunner::run_first_draft(const StepShape& shape) {
+  step_ = arrays_.build(parts_, ids_, shape, rows_, picked_);
+  repeat(Recorded::kFirstDraft, shape, [this] {
+    const Matrix input = first_rows(mtp_hidden_, static_cast<int64_t>(step_.ids.size()));
+    const Matrix head_input = first_rows(head_input_, step_.batch->num_sequences);
+    ops_->gather_rows(hidden_, arrays_.rows(), input);
+    drafted_ = model_->draft(0, step_, input, mtp_cache_);
+    ops_->gather_rows(drafted_, arrays_.picked(), head_input);
+    model_->draft_logits(0, head_input, first_rows(logits_, head_input.rows));
+  });
+  drafted_.rows = shape.tokens();
+}
+
+void ModelRunner::run_next_draft(const StepShape& shape) {
+  step_ = arrays_.build(parts_, ids_, shape, rows_, picked_);
+  repeat(Recorded::kNextDraft, shape, [this] {
+    const Matrix input = first_rows(mtp_hidden_, static_cast<int64_t>(step_.ids.size()));
+    const Matrix head_input = first_rows(head_input_, step_.batch->num_sequences);
+    ops_->gather_rows(drafted_, arrays_.rows(), input);
+    drafted_ = model_->draft(0, step_, input, mtp_cache_);
+    ops_->gather_rows(drafted_, arrays_.picked(), head_input);
+    model_->draft_logits(0, head_input, first_rows(logits_, head_input.rows));
+  });
+  drafted_.rows = shape.tokens();
+}
+
+// Steps of padding alone. A backend records what comes the second time.
+Status ModelRunner::record(const RecordedFn& progress) {
+  parts_.clear();
+  ids_.clear();
+  rows_.clear();
+  picked_.clear();
+  const auto total = static_cast<int32_t>(padded_sizes_.size());
+  const auto begin = std::chrono::steady_clock::now();
+  for (int32_t done = 0; done < total; ++done) {
+    const auto spent = std::chrono::steady_clock::now() - begin;
+    if (spent > std::chrono::milliseconds(kRecordingMsMax)) break;
+    const int32_t sequences = padded_sizes_[static_cast<size_t>(total - 1 - done)];
+    for (int32_t time = 0; time < 2; ++time) {
+      run_decode({.sequences = sequences, .queries = 1 + options_.info.drafts_max});
+      if (options_.info.drafts_max > 0)
+        run_first_draft({.sequences = sequences, .queries = 1 + options_.info.drafts_max});
+      if (options_.info.drafts_max > 1) run_next_draft({.sequences = sequences, .queries = 1});
+    }
+    if (progress) progress(done + 1, total);
+  }
+  int32_t ignored = 0;
+  if (total > 0) ops_->download(&ignored, row_ids_, sizeof ignored);
+  return ops_->status();
+}
+
+// --- sampling -----------------------------------------------------------------------------------
+
 // Scores known[p + 1] at every computed position p whose next token belongs to the prompt.
-void ModelRunner::score_prompts(std::span<const StepItem> plan, const Matrix& hidden) {
+void ModelRunner::score_prompts(std::span<const StepItem> plan) {
   rows_.clear();
   sample_rows_.clear();
   for (size_t i = 0; i < plan.size(); ++i) {
@@ -204,7 +322,7 @@ void ModelRunner::score_prompts(std::span<const StepItem> plan, const Matrix& hi
     items_[i].num_scores = size_of_span(rows_) - items_[i].first_score;
   }
   run_head(
-      hidden, [](model::Model& m, const Matrix& x, const Matrix& out) { m.logits(x, out); },
+      hidden_, [](model::Model& m, const Matrix& x, const Matrix& out) { m.logits(x, out); },
       scores_);
 }
 
@@ -239,7 +357,8 @@ SampleRow ModelRunner::sample_row(const StepItem& item, int32_t index,
   return row;
 }
 
-void ModelRunner::sample(std::span<const StepItem> plan, const Matrix& hidden) {
+// rows_ and sample_rows_ of the tokens to be sampled, for each item one more than its drafts.
+void ModelRunner::choose_samples(std::span<const StepItem> plan) {
   rows_.clear();
   sample_rows_.clear();
   for (size_t i = 0; i < plan.size(); ++i) {
@@ -262,9 +381,6 @@ void ModelRunner::sample(std::span<const StepItem> plan, const Matrix& hidden) {
       sample_rows_.push_back(sample_row(planned, k, planned.drafts.first(static_cast<size_t>(k))));
     }
   }
-  run_head(
-      hidden, [](model::Model& m, const Matrix& x, const Matrix& out) { m.logits(x, out); },
-      samples_);
 }
 
 // A draft is accepted exactly when sampling its position gave it; the first that differs is
@@ -287,30 +403,58 @@ void ModelRunner::accept(std::span<const StepItem> plan) {
 }
 
 void ModelRunner::run_head(const Matrix& hidden, HeadFn head, std::span<SampleResult> results) {
-  for (size_t first = 0; first < rows_.size(); first += model::kSampleRowsMax) {
-    const size_t count = std::min<size_t>(model::kSampleRowsMax, rows_.size() - first);
+  const auto rows_max = static_cast<size_t>(options_.sample_rows_max);
+  for (size_t first = 0; first < rows_.size(); first += rows_max) {
+    const size_t count = std::min(rows_max, rows_.size() - first);
     const Matrix input = first_rows(head_input_, static_cast<int64_t>(count));
     const Matrix logits = first_rows(logits_, static_cast<int64_t>(count));
-    ops_->gather_rows(hidden, std::span(rows_).subspan(first, count), input);
+    gather(hidden, std::span(rows_).subspan(first, count), input);
     head(*model_, input, logits);
     ops_->sample(logits, std::span(sample_rows_).subspan(first, count),
                  results.subspan(first, count));
   }
 }
 
-// --- drafting
-// -------------------------------------------------------------------------------------
+void ModelRunner::sample_logits(std::span<SampleResult> results) {
+  const Matrix logits = first_rows(logits_, static_cast<int64_t>(sample_rows_.size()));
+  ops_->sample(logits, sample_rows_, results.first(sample_rows_.size()));
+}
 
-void ModelRunner::draft(std::span<const StepItem> plan, const Matrix& hidden) {
+void ModelRunner::gather(const Matrix& x, std::span<const int32_t> rows, const Matrix& out) {
+  ops_->upload(row_ids_, rows.data(), rows.size_bytes());
+  ops_->gather_rows(x, {row_ids_, rows.size()}, out);
+}
+
+// --- drafting -----------------------------------------------------------------------------------
+
+void ModelRunner::draft(std::span<const StepItem> plan, const StepShape& shape) {
   if (!begin_first_draft(plan)) return;
-  ops_->gather_rows(hidden, rows_, first_rows(mtp_hidden_, size_of_span(rows_)));
   for (int32_t pass = 0;; ++pass) {
-    const Matrix input = first_rows(mtp_hidden_, size_of_span(ids_));
     start_draft_masks(plan);
-    const Matrix drafted = model_->draft(0, arrays_.build(parts_, ids_), input, mtp_cache_);
-    finish_masks();
-    sample_drafts(plan, drafted);
-    if (pass + 1 == options_.info.drafts_max || !begin_next_draft(plan, drafted)) return;
+    pick_drafts(plan);
+    if (shape.sequences > 0) {
+      if (pass == 0) {
+        run_first_draft(shape);
+      } else {
+        run_next_draft({.sequences = shape.sequences, .queries = 1});
+      }
+      finish_masks();
+      choose_drafts(plan);
+      sample_logits(draft_samples_);
+    } else {
+      const Matrix input = first_rows(mtp_hidden_, size_of_span(ids_));
+      gather(pass == 0 ? hidden_ : drafted_, rows_, input);
+      drafted_ = model_->draft(0, arrays_.build(parts_, ids_), input, mtp_cache_);
+      finish_masks();
+      choose_drafts(plan);
+      rows_ = picked_;
+      run_head(
+          drafted_,
+          [](model::Model& m, const Matrix& x, const Matrix& out) { m.draft_logits(0, x, out); },
+          draft_samples_);
+    }
+    take_drafts(plan);
+    if (pass + 1 == options_.info.drafts_max || !begin_next_draft(plan)) return;
   }
 }
 
@@ -343,8 +487,8 @@ bool ModelRunner::begin_first_draft(std::span<const StepItem> plan) {
 }
 
 // One position further for every item that drafts and has room: the draft is the next token, and
-// the block's own output stands for the hidden state there.
-bool ModelRunner::begin_next_draft(std::span<const StepItem> plan, const Matrix& previous) {
+// the block's own output stands for the hidden state there. rows_ are of that output.
+bool ModelRunner::begin_next_draft(std::span<const StepItem> plan) {
   parts_.clear();
   ids_.clear();
   rows_.clear();
@@ -363,29 +507,31 @@ bool ModelRunner::begin_next_draft(std::span<const StepItem> plan, const Matrix&
     ids_.push_back(tokens_after(i)[static_cast<size_t>(item.num_tokens + item.num_drafts - 1)]);
     parts_.push_back({.blocks = plan[i].blocks, .begin = position, .count = 1});
   }
-  if (parts_.empty()) return false;
-  ops_->gather_rows(previous, rows_, first_rows(mtp_hidden_, size_of_span(rows_)));
-  return true;
+  return !parts_.empty();
+}
+
+// The rows of a draft pass that are sampled: the newest of every item that takes part.
+void ModelRunner::pick_drafts(std::span<const StepItem> plan) {
+  picked_.clear();
+  for (size_t i = 0; i < plan.size(); ++i)
+    if (items_[i].draft_row >= 0) picked_.push_back(items_[i].draft_row);
 }
 
 // Draws the next draft of every item that takes part, by the request's own rules and its own draw
 // for that position: where both distributions agree, so do the tokens.
-void ModelRunner::sample_drafts(std::span<const StepItem> plan, const Matrix& drafted) {
-  rows_.clear();
+void ModelRunner::choose_drafts(std::span<const StepItem> plan) {
   sample_rows_.clear();
   for (size_t i = 0; i < plan.size(); ++i) {
     const Item& item = items_[i];
     if (item.draft_row < 0) continue;
     const int32_t after = item.num_tokens + item.num_drafts;
-    rows_.push_back(item.draft_row);
     SampleRow row = sample_row(plan[i], after, tokens_after(i).first(static_cast<size_t>(after)));
     row.num_logprobs = -1;
     sample_rows_.push_back(row);
   }
-  run_head(
-      drafted,
-      [](model::Model& m, const Matrix& x, const Matrix& out) { m.draft_logits(0, x, out); },
-      draft_samples_);
+}
+
+void ModelRunner::take_drafts(std::span<const StepItem> plan) {
   size_t at = 0;
   for (size_t i = 0; i < plan.size(); ++i) {
     Item& item = items_[i];

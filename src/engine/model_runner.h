@@ -2,9 +2,11 @@
 //
 // execute() on one screen: build the index arrays, forward (while the masks of grammars are made),
 // score prompt tokens where asked, sample each item's rows (one more than its drafts), accept
-// drafts by comparison, let the MTP layer draft the next ones. The draw of a row is a pure function
-// of (seed, position), so verifying a draft by sampling its position as usual keeps the
-// distribution exactly, penalties and top_p included.
+// drafts by comparison, let the MTP layer draft the next ones. A step in which every item only
+// decodes is padded to one of a few shapes where the backend records (Ops::repeat), and costs the
+// host one call instead of hundreds; record() makes the recordings at the start. The draw of a row
+// is a pure function of (seed, position), so verifying a draft by sampling its position as usual
+// keeps the distribution exactly, penalties and top_p included.
 //
 // MTP cache  row i of the MTP layer's cache belongs to position i and was made from the hidden
 // state
@@ -18,6 +20,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -29,6 +32,7 @@
 #include "engine/runner.h"
 #include "engine/step_arrays.h"
 #include "kernels/ops.h"
+#include "model/memory_plan.h"
 #include "model/model.h"
 
 namespace galley::engine {
@@ -37,7 +41,12 @@ struct ModelRunnerOptions {
   model::ModelConfig config;
   RunnerInfo info;
   kernels::CacheFormat cache_format = kernels::CacheFormat::kBF16;
+  int32_t sample_rows_max = model::kSampleRowsMax;  // of logits at one time
 };
+
+// The numbers of sequences that decode steps are padded to, ascending: every power of two up to 8,
+// then steps of at most a quarter. `rows_max`: tokens of a padded step.
+std::vector<int32_t> padded_sizes(const RunnerInfo& info, int32_t rows_max);
 
 class ModelRunner final : public Runner {
  public:
@@ -50,6 +59,12 @@ class ModelRunner final : public Runner {
   const RunnerInfo& info() const override { return options_.info; }
   std::span<const StepResult> execute(std::span<const StepItem> plan) override;
   void forget(RequestId id) override { penalties_.erase(id); }
+
+  // Where the backend records: makes the recordings of all padded shapes, the largest first, for at
+  // most kRecordingMsMax; what is left is recorded when it first comes. Start-up only.
+  // Errors  as Ops::status()
+  using RecordedFn = std::function<void(int32_t done, int32_t total)>;
+  Status record(const RecordedFn& progress);
 
   const model::Model& model() const { return *model_; }
 
@@ -73,23 +88,40 @@ class ModelRunner final : public Runner {
               kernels::Ops* ops);
   Status allocate();
 
-  model::Step begin_step(std::span<const StepItem> plan);
+  // What repeat() tells apart beside the number of sequences.
+  enum class Recorded : uint8_t { kDecode, kFirstDraft, kNextDraft };
+
+  void begin_step(std::span<const StepItem> plan);
+  // The shape that the step is padded to; without sequences: it is not.
+  StepShape padded_shape(std::span<const StepItem> plan) const;
+  // The device's part of a padded step and of its drafts: parts_ and ids_ to logits_.
+  void run_decode(const StepShape& shape);
+  void run_first_draft(const StepShape& shape);
+  void run_next_draft(const StepShape& shape);
+  void repeat(Recorded what, const StepShape& shape, const std::function<void()>& operations);
+
   void start_masks(std::span<const StepItem> plan);
   void start_draft_masks(std::span<const StepItem> plan);
   void finish_masks();
-  void score_prompts(std::span<const StepItem> plan, const Matrix& hidden);
-  void sample(std::span<const StepItem> plan, const Matrix& hidden);
+  void score_prompts(std::span<const StepItem> plan);
+  void choose_samples(std::span<const StepItem> plan);
   void accept(std::span<const StepItem> plan);
-  void draft(std::span<const StepItem> plan, const Matrix& hidden);
+  void draft(std::span<const StepItem> plan, const StepShape& shape);
   bool begin_first_draft(std::span<const StepItem> plan);
-  bool begin_next_draft(std::span<const StepItem> plan, const Matrix& previous);
-  void sample_drafts(std::span<const StepItem> plan, const Matrix& drafted);
+  bool begin_next_draft(std::span<const StepItem> plan);
+  void pick_drafts(std::span<const StepItem> plan);
+  void choose_drafts(std::span<const StepItem> plan);
+  void take_drafts(std::span<const StepItem> plan);
 
   // Row `index` after the newest known token: what is sampled there, and how.
   kernels::SampleRow sample_row(const StepItem& item, int32_t index,
                                 std::span<const int32_t> pending);
-  // Gathers rows of `hidden`, in pieces, makes logits and samples.
+  // Gathers rows_ of `hidden`, in pieces, makes logits and samples.
   void run_head(const Matrix& hidden, HeadFn head, std::span<kernels::SampleResult> results);
+  // Samples the first rows of logits_.
+  void sample_logits(std::span<kernels::SampleResult> results);
+  // out[i] = x[rows[i]], rows on the host.
+  void gather(const Matrix& x, std::span<const int32_t> rows, const Matrix& out);
   std::span<int32_t> tokens_after(size_t item) {
     const size_t width = 2 * (static_cast<size_t>(options_.info.drafts_max) + 1);
     return {after_.data() + item * width, width};
@@ -98,6 +130,7 @@ class ModelRunner final : public Runner {
   const ModelRunnerOptions options_;
   std::unique_ptr<model::Model> model_;
   kernels::Ops* const ops_;
+  const std::vector<int32_t> padded_sizes_;  // empty: nothing is padded
   StepArrays arrays_;
   std::vector<kernels::CacheLayer> caches_;
   kernels::CacheLayer mtp_cache_;
@@ -108,16 +141,21 @@ class ModelRunner final : public Runner {
   std::vector<Item> items_;
   std::vector<SequencePart> parts_;
   std::vector<int32_t> ids_;
-  std::vector<int32_t> rows_;                    // hidden rows that run_head gathers
+  std::vector<int32_t> rows_;                    // rows of hidden states that are gathered
+  std::vector<int32_t> picked_;                  // rows of a draft pass that are sampled
   std::vector<kernels::SampleRow> sample_rows_;  // beside rows_
   std::vector<kernels::SampleResult> samples_;
   std::vector<kernels::SampleResult> scores_;
   std::vector<kernels::SampleResult> draft_samples_;
   std::vector<int32_t> after_;  // for each item: its new tokens, then its new drafts
   std::vector<StepResult> results_;
-  Matrix head_input_;  // [kSampleRowsMax, H]
-  Matrix logits_;      // [kSampleRowsMax, V] f32
-  Matrix mtp_hidden_;  // [T, H]
+  model::Step step_;
+  Matrix hidden_;               // what forward() returned; the same memory every time
+  Matrix drafted_;              // what draft() returned, likewise
+  Matrix head_input_;           // [sample_rows_max, H]
+  Matrix logits_;               // [sample_rows_max, V] f32
+  Matrix mtp_hidden_;           // [T, H]
+  int32_t* row_ids_ = nullptr;  // [T] of gather(), in the backend's memory
 };
 
 }  // namespace galley::engine

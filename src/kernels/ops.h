@@ -27,6 +27,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -131,6 +132,13 @@ struct StepLimits {
   int32_t latent_dim;         // L; 0 without MLA
 };
 
+// Since the start, of an asynchronous backend that measures; else zeros.
+struct DeviceTimes {
+  int64_t steps = 0;
+  double busy_ms = 0.0;  // from the first work of a step to the results of its sample()
+  double idle_ms = 0.0;  // from those to the first work of the next step
+};
+
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -150,17 +158,41 @@ class Ops {
   // Backend memory that holds the `bytes` at `host`. The CPU returns `host` itself, so weights stay
   // where the checkpoint is mapped (any alignment); `host` must outlive the Ops.
   virtual const void* place(const void* host, size_t bytes) = 0;
+  // Backend memory with `count` made-up values: of a normal distribution with this deviation, the
+  // same for the same seed on every backend. Null as allocate(). kF32, kBF16, kF16 or kF8E4M3.
+  virtual const void* place_random(DType dtype, int64_t count, uint64_t seed, float deviation) = 0;
   virtual void upload(void* to, const void* host, size_t bytes) = 0;
+  // Rows of `row_bytes` from `host`, where they lie one after the other, to rows `pitch_bytes`
+  // apart.
+  virtual void upload_rows(void* to, size_t pitch_bytes, const void* host, size_t row_bytes,
+                           size_t rows) = 0;
   virtual void download(void* host, const void* from, size_t bytes) = 0;  // synchronises
   // Takes the scratch memory that steps within `limits` need. Start-up only, once.
   // Errors  kTooLarge  it does not fit, with the bytes
   virtual Status reserve(const StepLimits& limits) = 0;
 
+  // --- steps --------------------------------------------------------------------------------
+
+  // Whether repeat() costs less than the operations it repeats: then steps are worth padding to a
+  // few shapes.
+  virtual bool records() const { return false; }
+  // Does what `operations` does: calls it, or, where records(), from the third time on repeats what
+  // it did the second time, without calling it. So for one key it makes the same calls with the
+  // same arguments each time, and what varies lies in the backend's memory. Among the calls are no
+  // upload, download or sample, and nothing that takes memory.
+  virtual void repeat(uint64_t key, const std::function<void()>& operations) {
+    static_cast<void>(key);
+    operations();
+  }
+  // How long the device had nothing to do between the results of one sample() and the next step.
+  virtual DeviceTimes device_times() const { return {}; }
+
   // --- dense --------------------------------------------------------------------------------
 
-  // out[t] = table[ids[t]]. ids in host memory; table [V, H]; out [T, H].
+  // out[t] = table[ids[t]]. table [V, H]; out [T, H]. The CPU checks the ids; a GPU answers one
+  // outside the vocabulary with zeros.
   virtual void embed(std::span<const int32_t> ids, const Weight& table, const Matrix& out) = 0;
-  // out[i] = x[rows[i]]. rows in host memory.
+  // out[i] = x[rows[i]].
   virtual void gather_rows(const Matrix& x, std::span<const int32_t> rows, const Matrix& out) = 0;
   // out = x / sqrt(mean(x^2) + eps) * weight, weight [1, cols]. out may be x.
   virtual void rms_norm(const Matrix& x, const Weight& weight, float eps, const Matrix& out) = 0;

@@ -1,4 +1,5 @@
 // Rows, linear and gated_mlp of every implementation against references in double.
+#include "kernels/random_values.h"
 #include "kernels/testing/ops_fixture.h"
 
 namespace galley::kernels::testing {
@@ -27,6 +28,56 @@ TEST_P(DenseOps, EmbedIsExact) {
   }
   Dense empty(0, 257);
   ops->embed({}, random_weight(random, DType::kBF16, 3, 257, 1.0f).weight(), empty.matrix());
+}
+
+TEST_P(DenseOps, MadeUpValuesAreTheSameOnEveryBackend) {
+  auto ops = make(Precision::kBFloat16);
+  for (const DType dtype : kWeightTypes) {
+    SCOPED_TRACE(name_of(dtype));
+    const float deviation = dtype == DType::kF8E4M3 ? 64.0f : 0.02f;
+    const std::vector<std::byte> table = draw_table(dtype, deviation);
+    for (const int64_t count : {1, 3, 4, 1030, 100003}) {
+      std::vector<std::byte> expected(static_cast<size_t>(count) * size_of(dtype));
+      std::vector<std::byte> made(expected.size());
+      fill_random(dtype, table.data(), 77, 0, count, expected.data());
+      ops->download(made.data(), ops->place_random(dtype, count, 77, deviation), made.size());
+      EXPECT_EQ(made, expected) << count;
+    }
+  }
+}
+
+TEST_P(DenseOps, UploadRowsLeavesWhatLiesBetween) {
+  auto ops = make(Precision::kFloat32);
+  auto* const to = static_cast<std::byte*>(ops->allocate(3 * 20));
+  const std::vector<std::byte> rows(3 * 8, std::byte{7});
+  ops->upload_rows(to, 20, rows.data(), 8, 3);
+  std::vector<std::byte> all(3 * 20);
+  ops->download(all.data(), to, all.size());
+  for (size_t i = 0; i < all.size(); ++i)
+    EXPECT_EQ(all[i], i % 20 < 8 ? std::byte{7} : std::byte{0}) << i;
+}
+
+// What lies in the backend's memory varies, the calls do not.
+TEST_P(DenseOps, RepeatDoesTheSameAgainWithOtherData) {
+  Random random(3);
+  auto ops = make_ops(backends()[GetParam()], Precision::kBFloat16, 2, kTestLimits, false, false);
+  const OwnedWeight table = random_weight(random, DType::kBF16, 131, 64, 1.0f);
+  const OwnedWeight norm = random_weight(random, DType::kBF16, 1, 64, 1.0f);
+  std::vector<int32_t> ids(6);
+  Dense out(6, 64), expected(6, 64);
+  for (int32_t time = 0; time < 5; ++time) {
+    for (size_t i = 0; i < ids.size(); ++i)
+      ids[i] = (time * 17 + static_cast<int32_t>(i) * 29) % 131;
+    const auto operations = [&](Dense& to) {
+      ops->embed(ids, table.weight(), to.matrix());
+      ops->rms_norm(to.matrix(), norm.weight(), 1e-6f, to.matrix());
+    };
+    ops->repeat(time % 2 == 0 ? 5u : 9u, [&] { operations(out); });
+    operations(expected);
+    std::byte ignored{};
+    ops->download(&ignored, ids.data(), 1);
+    EXPECT_EQ(out.values, expected.values) << time;
+  }
 }
 
 TEST_P(DenseOps, GatherRows) {

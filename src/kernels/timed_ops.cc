@@ -134,6 +134,12 @@ void TimedOps::upload(void* to, const void* host, size_t bytes) {
        [&] { inner_->upload(to, host, bytes); });
 }
 
+void TimedOps::upload_rows(void* to, size_t pitch_bytes, const void* host, size_t row_bytes,
+                           size_t rows) {
+  time({.operation = "upload", .bytes = static_cast<int64_t>(row_bytes * rows)},
+       [&] { inner_->upload_rows(to, pitch_bytes, host, row_bytes, rows); });
+}
+
 void TimedOps::download(void* host, const void* from, size_t bytes) {
   time({.operation = "download", .bytes = static_cast<int64_t>(bytes)},
        [&] { inner_->download(host, from, bytes); });

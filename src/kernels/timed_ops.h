@@ -56,9 +56,18 @@ class TimedOps final : public Ops {
 
   void* allocate(size_t bytes) override { return inner_->allocate(bytes); }
   const void* place(const void* host, size_t bytes) override { return inner_->place(host, bytes); }
+  const void* place_random(DType dtype, int64_t count, uint64_t seed, float deviation) override {
+    return inner_->place_random(dtype, count, seed, deviation);
+  }
   void upload(void* to, const void* host, size_t bytes) override;
+  void upload_rows(void* to, size_t pitch_bytes, const void* host, size_t row_bytes,
+                   size_t rows) override;
   void download(void* host, const void* from, size_t bytes) override;
   Status reserve(const StepLimits& limits) override { return inner_->reserve(limits); }
+
+  // Padded as without measuring, but each operation by itself.
+  bool records() const override { return inner_->records(); }
+  DeviceTimes device_times() const override { return inner_->device_times(); }
 
   void embed(std::span<const int32_t> ids, const Weight& table, const Matrix& out) override;
   void gather_rows(const Matrix& x, std::span<const int32_t> rows, const Matrix& out) override;

@@ -116,9 +116,7 @@ Status count_weights(const ModelConfig& config, TensorSource* source, MemoryPlan
 // of the widest activation, and logits.
 int64_t step_bytes(const ModelConfig& config, const MemoryPlan& plan, int32_t batched_tokens,
                    int32_t model_len) {
-  const int64_t rows =
-      std::min<int64_t>(plan.max_num_seqs * int64_t{1 + plan.drafts_max}, kSampleRowsMax);
-  const int64_t logits = rows * config.vocab_size * 4;
+  const int64_t logits = int64_t{plan.sample_rows_max} * config.vocab_size * 4;
   const int64_t scratch =
       int64_t{batched_tokens} * model_width_max(config) * 12 + int64_t{16} * config.vocab_size * 8;
   return model_scratch_bytes(config, {.tokens_max = batched_tokens, .positions_max = model_len}) +
@@ -251,6 +249,8 @@ Result<MemoryPlan> plan_memory(const ModelConfig& config, const PlanLimits& limi
   if (plan.max_num_batched_tokens == 0)
     plan.max_num_batched_tokens =
         std::max(kBatchedTokensDefault, plan.max_num_seqs * (1 + plan.drafts_max));
+  plan.sample_rows_max = static_cast<int32_t>(
+      std::min<int64_t>(plan.max_num_seqs * int64_t{1 + plan.drafts_max}, limits.sample_rows_max));
   plan.memory_bytes = limits.memory_bytes;
   Planner(config, limits, &plan).run();
   return plan;

@@ -14,6 +14,11 @@
 
 namespace galley::model {
 
+// Rows of logits that are sampled together; more come in pieces. On a GPU a step's are one piece,
+// so that a step can be one recording: 512 rows of a vocabulary of 129,280 are 265 MB.
+constexpr int32_t kSampleRowsMax = 64;
+constexpr int32_t kSampleRowsMaxGpu = 512;
+
 // What was asked for. Zero where the plan shall choose.
 struct PlanLimits {
   int32_t max_model_len = 0;           // --max-model-len; 0: the model's, or what the memory holds
@@ -23,10 +28,8 @@ struct PlanLimits {
   int32_t drafts_max = 0;              // speculative tokens a step may verify for one request
   int64_t memory_bytes = 0;            // memory the process may use; 0: no limit known
   kernels::CacheFormat cache_format = kernels::CacheFormat::kBF16;
+  int32_t sample_rows_max = kSampleRowsMax;  // a bound: no more than a step has
 };
-
-// Rows of logits that are sampled together; more come in pieces.
-constexpr int32_t kSampleRowsMax = 64;
 
 struct DTypeBytes {
   std::string dtype;  // "bfloat16", ...
@@ -53,6 +56,7 @@ struct MemoryPlan {
   int32_t max_num_seqs = 0;
   int32_t max_num_batched_tokens = 0;
   int32_t drafts_max = 0;
+  int32_t sample_rows_max = 0;   // rows of logits at one time
   int64_t activation_bytes = 0;  // activations, rotary tables, logits, scratch (estimated)
   int64_t total_bytes = 0;
   int64_t memory_bytes = 0;  // the limit, 0: none known

@@ -5,7 +5,8 @@
 #include <cstring>
 #include <new>
 #include <optional>
-#include <random>
+
+#include "kernels/random_values.h"
 
 namespace galley::model {
 namespace {
@@ -56,52 +57,17 @@ bool is_rotary_buffer(std::string_view name) {
 // --- made-up tensors
 // ------------------------------------------------------------------------------
 
-constexpr size_t kDrawTable = 4096;
-
-// Draws of a normal distribution, encoded; tensors pick from them at random.
-template <typename Code>
-std::vector<Code> draw_table(Code (*encode)(float), float deviation) {
-  std::mt19937_64 random(20241226);
-  std::vector<Code> table(kDrawTable);
-  for (Code& entry : table) {
-    double sum = -6.0;  // Irwin-Hall: twelve uniforms, variance 1; the same on every platform
-    for (int i = 0; i < 12; ++i) sum += static_cast<double>(random() >> 11) * 0x1p-53;
-    entry = encode(static_cast<float>(sum) * deviation);
-  }
-  return table;
-}
-
-template <typename Code>
-void fill(std::byte* data, size_t count, uint64_t seed, const std::vector<Code>& table) {
-  Code* const to = reinterpret_cast<Code*>(data);
-  uint64_t state = seed;
-  for (size_t i = 0; i < count; i += 4) {
-    // splitmix64: one word gives four picks.
-    state += 0x9e3779b97f4a7c15ull;
-    uint64_t word = state;
-    word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9ull;
-    word = (word ^ (word >> 27)) * 0x94d049bb133111ebull;
-    word ^= word >> 31;
-    for (size_t k = i; k < std::min(count, i + 4); ++k, word >>= 16)
-      to[k] = table[word % kDrawTable];
-  }
-}
-
-float identity(float value) {
-  return value;
-}
-
 constexpr float kDummyScale = kDummyDeviation / 64.0f;  // e4m3 codes then have deviation 64
 
-void fill_random(StoredType type, std::byte* data, size_t count, uint64_t seed) {
-  static const auto f32 = draw_table<float>(identity, kDummyDeviation);
-  static const auto bf16 = draw_table<uint16_t>(f32_to_bf16, kDummyDeviation);
-  static const auto f16 = draw_table<uint16_t>(f32_to_f16, kDummyDeviation);
-  static const auto e4m3 = draw_table<uint8_t>(f32_to_e4m3, kDummyDeviation / kDummyScale);
-  if (type == StoredType::kF32) fill(data, count, seed, f32);
-  if (type == StoredType::kBF16) fill(data, count, seed, bf16);
-  if (type == StoredType::kF16) fill(data, count, seed, f16);
-  if (type == StoredType::kF8E4M3) fill(data, count, seed, e4m3);
+float deviation_of(DType type) {
+  return type == DType::kF8E4M3 ? kDummyDeviation / kDummyScale : kDummyDeviation;
+}
+
+// What every value of such a tensor is; nothing: they are drawn.
+std::optional<float> constant_of(const std::string& name, Role role) {
+  if (role == Role::kNorm) return 1.0f;
+  if (name.ends_with("_scale_inv")) return kDummyScale;
+  return std::nullopt;
 }
 
 void fill_constant(StoredType type, std::byte* data, size_t count, float value) {
@@ -148,10 +114,11 @@ const StoredTensor* DummySource::find(const std::string& name, std::span<const i
     memory_.emplace_back(new (std::nothrow) std::byte[bytes]);
     data = memory_.back().get();
     if (data == nullptr) return nullptr;
-    if (role == Role::kNorm || name.ends_with("_scale_inv")) {
-      fill_constant(tensor->type, data, count, role == Role::kNorm ? 1.0f : kDummyScale);
+    if (const std::optional<float> constant = constant_of(name, role)) {
+      fill_constant(tensor->type, data, count, *constant);
     } else {
-      fill_random(tensor->type, data, count, seed_of(name));
+      const std::vector<std::byte> table = kernels::draw_table(type, deviation_of(type));
+      kernels::fill_random(type, table.data(), seed_of(name), 0, static_cast<int64_t>(count), data);
     }
   }
   tensor->data = {data, bytes};
@@ -199,8 +166,27 @@ const StoredTensor* WeightReader::take(const std::string& name, std::span<const 
   return tensor;
 }
 
-const void* WeightReader::place(const StoredTensor& tensor) {
-  return ops_ == nullptr ? nullptr : ops_->place(tensor.data.data(), tensor.data.size());
+const void* WeightReader::place(const StoredTensor& tensor, Role role) {
+  if (ops_ == nullptr) return nullptr;
+  const void* const placed = tensor.data.data() == nullptr
+                                 ? make(tensor, role)
+                                 : ops_->place(tensor.data.data(), tensor.data.size());
+  if (placed == nullptr) fail(tensor.name, "does not fit into memory");
+  return placed;
+}
+
+// The values of a tensor that has only a size: what a DummySource with data would hold.
+const void* WeightReader::make(const StoredTensor& tensor, Role role) {
+  const DType type = *dtype_of(tensor.type);
+  const size_t bytes = tensor.data.size();
+  const std::optional<float> constant = constant_of(tensor.name, role);
+  if (!constant.has_value()) {
+    return ops_->place_random(type, static_cast<int64_t>(bytes / size_of(type)),
+                              seed_of(tensor.name), deviation_of(type));
+  }
+  memory_.emplace_back(new std::byte[bytes]);
+  fill_constant(tensor.type, memory_.back().get(), bytes / size_of(type), *constant);
+  return ops_->place(memory_.back().get(), bytes);
 }
 
 void WeightReader::count(const std::string& type, int64_t parameters, int64_t bytes) {
@@ -220,7 +206,7 @@ Weight WeightReader::matrix(const std::string& stem, int64_t rows, int64_t cols,
                                       : ", expected F32, BF16, F16 or F8_E4M3"));
     return {};
   }
-  Weight weight{.data = place(*tensor), .dtype = *dtype, .rows = rows, .cols = cols};
+  Weight weight{.data = place(*tensor, role), .dtype = *dtype, .rows = rows, .cols = cols};
   count(std::string(name_of(*dtype)), rows * cols, static_cast<int64_t>(tensor->data.size()));
   if (*dtype == DType::kF8E4M3)
     weight.scales = floats(name + "_scale_inv", blocks_of(rows), blocks_of(cols));
@@ -236,7 +222,7 @@ Weight WeightReader::vector(const std::string& name, int64_t size, Role role) {
     return {};
   }
   count(std::string(name_of(*dtype)), size, static_cast<int64_t>(tensor->data.size()));
-  return {.data = place(*tensor), .dtype = *dtype, .rows = 1, .cols = size};
+  return {.data = place(*tensor, role), .dtype = *dtype, .rows = 1, .cols = size};
 }
 
 const float* WeightReader::floats(const std::string& name, int64_t rows, int64_t cols) {
@@ -253,7 +239,7 @@ const float* WeightReader::floats(const std::string& name, int64_t rows, int64_t
   if (ops_ == nullptr) return nullptr;
   const std::byte* const data = tensor->data.data();
   if (tensor->type == StoredType::kF32 && reinterpret_cast<uintptr_t>(data) % alignof(float) == 0)
-    return static_cast<const float*>(place(*tensor));
+    return static_cast<const float*>(place(*tensor, Role::kFloats));
   memory_.emplace_back(new std::byte[static_cast<size_t>(size) * 4]);
   std::byte* const copy = memory_.back().get();
   for (int64_t i = 0; i < size; ++i) {

@@ -54,7 +54,8 @@ class CheckpointSource final : public TensorSource {
 };
 
 // Makes every tensor asked for, in the types the config announces: weights of deviation 0.02, the
-// same for the same name always. With `with_data` false the tensors have a size and no bytes.
+// same for the same name always. With `with_data` false the tensors have a size and no bytes: a
+// WeightReader then has the backend make the same values.
 class DummySource final : public TensorSource {
  public:
   DummySource(const ModelConfig& config, bool with_data) : config_(config), with_data_(with_data) {}
@@ -123,7 +124,8 @@ class WeightReader {
   Weight vector(const std::string& name, int64_t size, Role role);
   // The tensor, checked for presence and shape; null after an error.
   const StoredTensor* take(const std::string& name, std::span<const int64_t> shape, Role role);
-  const void* place(const StoredTensor& tensor);
+  const void* place(const StoredTensor& tensor, Role role);
+  const void* make(const StoredTensor& tensor, Role role);
   void count(const std::string& type, int64_t parameters, int64_t bytes);
 
   TensorSource* const source_;

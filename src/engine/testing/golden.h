@@ -80,7 +80,7 @@ class DrivenModel {
   static Result<std::unique_ptr<DrivenModel>> make(const model::ModelConfig& config,
                                                    const DriveOptions& options) {
     std::unique_ptr<DrivenModel> driven(new DrivenModel);
-    driven->source_ = std::make_unique<model::DummySource>(config, true);
+    driven->source_ = std::make_unique<model::DummySource>(config, false);
     GALLEY_RETURN_IF_ERROR(driven->build(config, options));
     return driven;
   }

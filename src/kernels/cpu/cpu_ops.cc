@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/cpu/cpu_isa.h"
+#include "kernels/random_values.h"
 
 namespace galley::kernels::cpu {
 
@@ -26,8 +27,28 @@ const void* CpuOps::place(const void* host, size_t) {
   return host;
 }
 
+const void* CpuOps::place_random(DType dtype, int64_t count, uint64_t seed, float deviation) {
+  std::byte* const data = memory_.take(static_cast<size_t>(count) * size_of(dtype));
+  if (data == nullptr) return nullptr;
+  auto& table = draw_tables_[{dtype, deviation}];
+  if (table.empty()) table = draw_table(dtype, deviation);
+  constexpr int64_t kPart = int64_t{1} << 20;
+  pool_.for_each((count + kPart - 1) / kPart, [&](int64_t part, int32_t) {
+    fill_random(dtype, table.data(), seed, part * kPart, std::min(count, (part + 1) * kPart), data);
+  });
+  return data;
+}
+
 void CpuOps::upload(void* to, const void* host, size_t bytes) {
   if (bytes > 0) std::memcpy(to, host, bytes);
+}
+
+void CpuOps::upload_rows(void* to, size_t pitch_bytes, const void* host, size_t row_bytes,
+                         size_t rows) {
+  for (size_t i = 0; i < rows; ++i) {
+    upload(static_cast<std::byte*>(to) + i * pitch_bytes,
+           static_cast<const std::byte*>(host) + i * row_bytes, row_bytes);
+  }
 }
 
 void CpuOps::download(void* host, const void* from, size_t bytes) {

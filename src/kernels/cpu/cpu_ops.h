@@ -5,8 +5,10 @@
 // route_tokens.cc, mla.cc, gqa.cc, sample.cc. Owned and called by one thread.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -28,7 +30,10 @@ class CpuOps final : public Ops {
 
   void* allocate(size_t bytes) override;
   const void* place(const void* host, size_t bytes) override;
+  const void* place_random(DType dtype, int64_t count, uint64_t seed, float deviation) override;
   void upload(void* to, const void* host, size_t bytes) override;
+  void upload_rows(void* to, size_t pitch_bytes, const void* host, size_t row_bytes,
+                   size_t rows) override;
   void download(void* host, const void* from, size_t bytes) override;
   Status reserve(const StepLimits& limits) override;
 
@@ -124,6 +129,7 @@ class CpuOps final : public Ops {
   Memory memory_;
   Arena arena_;                       // of the operation in progress, for all threads
   std::vector<ThreadState> threads_;  // one for each thread of the pool
+  std::map<std::pair<DType, float>, std::vector<std::byte>> draw_tables_;
   StepLimits limits_{};
   bool reserved_ = false;
 };

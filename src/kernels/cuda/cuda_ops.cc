@@ -59,6 +59,7 @@ Result<std::unique_ptr<CudaOps>> CudaOps::make(const CudaOptions& options) {
     return Status(Code::kTooLarge, "the device has no memory left for buffers of 128 MiB");
   ops->cublas_.set_workspace(workspace);
   ops->check(ops->staging_.reserve(kStagingBytes, twin), "pinned memory");
+  for (cudaEvent_t& event : ops->events_) ops->check(cudaEventCreate(&event), "events");
   if (!ops->status_.ok()) return ops->status_;
   return ops;
 }
@@ -79,6 +80,10 @@ Result<CudaMemory> CudaOps::memory_of(const CudaOptions& options) {
 CudaOps::~CudaOps() {
   if (stream_ == nullptr) return;
   cudaStreamSynchronize(stream_);
+  recordings_.clear();
+  for (cudaEvent_t event : events_) {
+    if (event != nullptr) cudaEventDestroy(event);
+  }
   cudaStreamDestroy(stream_);
 }
 
@@ -117,7 +122,20 @@ const void* CudaOps::place(const void* host, size_t bytes) {
   return at;
 }
 
+void CudaOps::upload_rows(void* to, size_t pitch_bytes, const void* host, size_t row_bytes,
+                          size_t rows) {
+  begin_work();
+  ++num_uploads_;
+  const HostStaging::Piece piece = staging_.take(row_bytes * rows, stream_);
+  std::memcpy(piece.host, host, row_bytes * rows);
+  check(cudaMemcpy2DAsync(to, pitch_bytes, piece.host, row_bytes, row_bytes, rows,
+                          cudaMemcpyHostToDevice, stream_),
+        "upload");
+  if (synchronous_) launched("upload");
+}
+
 void CudaOps::upload(void* to, const void* host, size_t bytes) {
+  begin_work();
   ++num_uploads_;
   for (size_t done = 0; done < bytes;) {
     const size_t size = std::min(bytes - done, kStagingBytes / 4);

@@ -14,8 +14,10 @@
 
 #include <cuda_runtime.h>
 
+#include <map>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/cublas.h"
@@ -44,9 +46,16 @@ class CudaOps final : public Ops {
 
   void* allocate(size_t bytes) override;
   const void* place(const void* host, size_t bytes) override;
+  const void* place_random(DType dtype, int64_t count, uint64_t seed, float deviation) override;
   void upload(void* to, const void* host, size_t bytes) override;
+  void upload_rows(void* to, size_t pitch_bytes, const void* host, size_t row_bytes,
+                   size_t rows) override;
   void download(void* host, const void* from, size_t bytes) override;
   Status reserve(const StepLimits& limits) override;
+
+  bool records() const override { return !synchronous_; }
+  void repeat(uint64_t key, const std::function<void()>& operations) override;
+  DeviceTimes device_times() const override { return times_; }
 
   void embed(std::span<const int32_t> ids, const Weight& table, const Matrix& out) override;
   void gather_rows(const Matrix& x, std::span<const int32_t> rows, const Matrix& out) override;
@@ -107,6 +116,23 @@ class CudaOps final : public Ops {
   // Device memory made on the first call, for the plans of attention.
   void* plan_memory(size_t bytes);
 
+  struct SampleArrays;
+  // One key of repeat().
+  struct Recording {
+    Recording() = default;
+    Recording(const Recording&) = delete;
+    Recording& operator=(const Recording&) = delete;
+    ~Recording();
+    cudaGraphExec_t graph = nullptr;
+    bool is_known = false;  // it has run once
+    bool failed = false;
+  };
+  bool capture(const std::function<void()>& operations, Recording* recording);
+  // The first work of a step, the last, and after waiting for it: device_times().
+  void begin_work();
+  void end_work();
+  void count_work();
+
   void swiglu(const Matrix& gate, const Matrix& up);  // gate = silu(gate) * up
   // What the device must know of `all`, made on the first call with these weights.
   struct ExpertTable {
@@ -135,6 +161,12 @@ class CudaOps final : public Ops {
   size_t plan_bytes_ = 0;
   int64_t num_uploads_ = 0;      // a step begins with one
   int64_t planned_upload_ = -1;  // the one that plan_ belongs to
+  std::map<std::pair<DType, float>, const void*> draw_tables_;
+  std::unordered_map<uint64_t, Recording> recordings_;
+  cudaEvent_t events_[3] = {};  // this step's begin and end, the end of the step before
+  bool in_work_ = false, has_counted_ = false;
+  DeviceTimes times_;
+  std::shared_ptr<SampleArrays> sample_;  // made by the first call
   StepLimits limits_{};
   bool reserved_ = false;
 };

@@ -1,5 +1,7 @@
 #include "kernels/cuda/device_memory.h"
 
+#include <algorithm>
+
 namespace galley::kernels::cuda {
 namespace {
 
@@ -18,7 +20,8 @@ std::byte* DeviceMemory::take(size_t bytes) {
   bytes = aligned(bytes == 0 ? 1 : bytes);
   if (bytes > left_) {
     const bool own = bytes >= kSlabBytes / 2;
-    const size_t size = own ? bytes : kSlabBytes;
+    const size_t slab_bytes = std::clamp(taken_ / 64, kSlabBytes, kSlabBytesMax);
+    const size_t size = own ? bytes : slab_bytes;
     void* slab = nullptr;
     if (cudaMalloc(&slab, size) != cudaSuccess) {
       cudaGetLastError();  // out of memory is not sticky: the caller reports it

@@ -12,11 +12,13 @@
 namespace galley::kernels::cuda {
 
 // Hands out device memory that lives as long as this object. Small requests share slabs: a model
-// has up to 10^5 tensors, and cudaMalloc takes 2 MiB for each.
+// has up to 10^5 tensors, and cudaMalloc takes 2 MiB for each. Slabs grow with what is taken, so
+// that neither the ends of slabs nor the last one are more than 2 % of it.
 class DeviceMemory {
  public:
   static constexpr size_t kAlignment = 256;
   static constexpr size_t kSlabBytes = size_t{64} << 20;
+  static constexpr size_t kSlabBytesMax = size_t{512} << 20;
 
   DeviceMemory() = default;
   ~DeviceMemory();

@@ -11,13 +11,15 @@ constexpr int kVector = 8;      // values that a thread reads at once
 constexpr int kVectorsMax = 8;  // of a row, in a thread's registers
 
 template <typename W, typename T>
-__global__ void embed_kernel(const int32_t* ids, const W* table, const float* scales, int64_t cols,
-                             T* out, int64_t ld) {
+__global__ void embed_kernel(const int32_t* ids, const W* table, const float* scales, int64_t size,
+                             int64_t cols, T* out, int64_t ld) {
   const int64_t id = ids[blockIdx.x];
+  const bool is_inside = id >= 0 && id < size;
   const int64_t blocks = (cols + kScaleBlock - 1) / kScaleBlock;
   for (int64_t i = threadIdx.x; i < cols; i += blockDim.x) {
-    float value = to_float(table[id * cols + i]);
-    if (scales != nullptr) value *= scales[id / kScaleBlock * blocks + i / kScaleBlock];
+    float value = is_inside ? to_float(table[id * cols + i]) : 0.0f;
+    if (is_inside && scales != nullptr)
+      value *= scales[id / kScaleBlock * blocks + i / kScaleBlock];
     out[blockIdx.x * ld + i] = from_float<T>(value);
   }
 }
@@ -163,19 +165,11 @@ void CudaOps::embed(std::span<const int32_t> ids, const Weight& table, const Mat
   GALLEY_CHECK(out.rows == static_cast<int64_t>(ids.size()) && out.cols == table.cols,
                "out is [ids, H]");
   if (ids.empty()) return;
-  const HostStaging::Piece piece = staging_.take(ids.size_bytes(), stream_);
-  auto* to = reinterpret_cast<int32_t*>(piece.host);
-  for (size_t i = 0; i < ids.size(); ++i) {
-    GALLEY_CHECK(ids[i] >= 0 && ids[i] < table.rows, "a token id is inside the vocabulary");
-    to[i] = ids[i];
-  }
-  check(staging_.send(piece, stream_), "embed");
-  const auto* on_device = reinterpret_cast<const int32_t*>(piece.device);
   with_activation(out.dtype, [&](auto t) {
     with_weight(table.dtype, [&](auto w) {
       embed_kernel<<<static_cast<unsigned>(out.rows), kThreads, 0, stream_>>>(
-          on_device, static_cast<const decltype(w)*>(table.data), table.scales, table.cols,
-          static_cast<decltype(t)*>(out.data), out.ld);
+          ids.data(), static_cast<const decltype(w)*>(table.data), table.scales, table.rows,
+          table.cols, static_cast<decltype(t)*>(out.data), out.ld);
     });
   });
   launched("embed");
@@ -186,18 +180,11 @@ void CudaOps::gather_rows(const Matrix& x, std::span<const int32_t> rows, const 
       out.rows == static_cast<int64_t>(rows.size()) && out.cols == x.cols && out.dtype == x.dtype,
       "out is [rows, cols of x]");
   if (rows.empty()) return;
-  const HostStaging::Piece piece = staging_.take(rows.size_bytes(), stream_);
-  auto* to = reinterpret_cast<int32_t*>(piece.host);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    GALLEY_CHECK(rows[i] >= 0 && rows[i] < x.rows, "a gathered row is a row of x");
-    to[i] = rows[i];
-  }
-  check(staging_.send(piece, stream_), "gather_rows");
   with_activation(x.dtype, [&](auto t) {
     using T = decltype(t);
     gather_kernel<<<static_cast<unsigned>(out.rows), kThreads, 0, stream_>>>(
-        static_cast<const T*>(x.data), x.ld, reinterpret_cast<const int32_t*>(piece.device), x.cols,
-        static_cast<T*>(out.data), out.ld);
+        static_cast<const T*>(x.data), x.ld, rows.data(), x.cols, static_cast<T*>(out.data),
+        out.ld);
   });
   launched("gather_rows");
 }

@@ -403,8 +403,10 @@ __global__ void __launch_bounds__(kThreads)
 // The changes of one row, in the order of the rules.
 class EditList {
  public:
-  explicit EditList(int64_t vocab_size) : vocab_size_(vocab_size) {}
-
+  void clear(int64_t vocab_size) {
+    vocab_size_ = vocab_size;
+    edits_.clear();
+  }
   void add(const SampleRow& row, Row* to) {
     to->bias_begin = size();
     for (const auto& [token, bias] : row.logit_bias) push({.token = token, .bias = bias});
@@ -442,11 +444,22 @@ class EditList {
     }
   }
 
-  const int64_t vocab_size_;
+  int64_t vocab_size_ = 0;
   std::vector<Edit> edits_;
 };
 
 }  // namespace
+
+// What one call sends and gets; grows at first, then stays.
+struct CudaOps::SampleArrays {
+  ~SampleArrays() { free_pinned(results); }
+
+  std::vector<Row> rows;
+  EditList edits;
+  std::vector<uint32_t> masks;
+  SampleResult* results = nullptr;  // pinned, so that the copy runs by itself
+  size_t results_max = 0;
+};
 
 void CudaOps::sample(const Matrix& logits, std::span<const SampleRow> rows,
                      std::span<SampleResult> results) {
@@ -454,13 +467,22 @@ void CudaOps::sample(const Matrix& logits, std::span<const SampleRow> rows,
   GALLEY_CHECK(logits.rows == static_cast<int64_t>(rows.size()) && rows.size() == results.size(),
                "a row and a result for each row of logits");
   if (rows.empty()) return;
+  if (sample_ == nullptr) sample_ = std::make_shared<SampleArrays>();
+  SampleArrays& arrays = *sample_;
+  if (arrays.results_max < rows.size()) {
+    free_pinned(arrays.results);
+    arrays.results_max =
+        std::max(rows.size(), static_cast<size_t>(std::max(limits_.sample_rows_max, 0)));
+    arrays.results =
+        static_cast<SampleResult*>(allocate_pinned(arrays.results_max * sizeof(SampleResult)));
+    GALLEY_CHECK(arrays.results != nullptr, "pinned memory for the results of a step");
+  }
   const int64_t words = (logits.cols + 31) / 32;
-  EditList edits(logits.cols);
-  std::vector<Row> packed;
-  std::vector<uint32_t> masks;
-  packed.reserve(rows.size());
+  arrays.rows.clear();
+  arrays.edits.clear(logits.cols);
+  arrays.masks.clear();
   for (const SampleRow& row : rows) {
-    Row& to = packed.emplace_back();
+    Row& to = arrays.rows.emplace_back();
     to = {.inverse_temperature = row.temperature < kGreedyBelow ? 0.0f : 1.0f / row.temperature,
           .top_p = row.top_p,
           .min_p = row.min_p,
@@ -471,28 +493,40 @@ void CudaOps::sample(const Matrix& logits, std::span<const SampleRow> rows,
           .draw = static_cast<uint32_t>(uniform(row.seed, row.position) * 0x1p24f),
           .num_logprobs = row.num_logprobs,
           .target = row.target,
-          .mask_begin = row.mask == nullptr ? -1 : static_cast<int32_t>(masks.size())};
-    edits.add(row, &to);
-    if (row.mask != nullptr) masks.insert(masks.end(), row.mask, row.mask + words);
+          .mask_begin = row.mask == nullptr ? -1 : static_cast<int32_t>(arrays.masks.size())};
+    arrays.edits.add(row, &to);
+    if (row.mask != nullptr) arrays.masks.insert(arrays.masks.end(), row.mask, row.mask + words);
   }
   scratch_.clear();
-  const auto send = [&](const auto& list) {
-    using T = typename std::decay_t<decltype(list)>::value_type;
-    const HostStaging::Piece piece = staging_.take(list.size() * sizeof(T), stream_);
-    if (!list.empty()) std::memcpy(piece.host, list.data(), list.size() * sizeof(T));
-    check(staging_.send(piece, stream_), "sample");
-    return reinterpret_cast<const T*>(piece.device);
+  // Rows, edits and masks in one copy.
+  const std::vector<Edit>& edits = arrays.edits.edits();
+  const size_t edits_at = (arrays.rows.size() * sizeof(Row) + 15) / 16 * 16;
+  const size_t masks_at = edits_at + edits.size() * sizeof(Edit);
+  const HostStaging::Piece piece =
+      staging_.take(masks_at + arrays.masks.size() * sizeof(uint32_t), stream_);
+  const auto put = [&](const auto& list, size_t at) {
+    if (!list.empty()) std::memcpy(piece.host + at, list.data(), list.size() * sizeof(list[0]));
   };
-  const Row* device_rows = send(packed);
-  const Edit* device_edits = send(edits.edits());
-  const uint32_t* device_masks = send(masks);
-  auto* originals = scratch_.take<float>(static_cast<int64_t>(edits.edits().size()) + 1);
+  put(arrays.rows, 0);
+  put(edits, edits_at);
+  put(arrays.masks, masks_at);
+  check(staging_.send(piece, stream_), "sample");
+  auto* originals = scratch_.take<float>(static_cast<int64_t>(edits.size()) + 1);
   auto* device_results = scratch_.take<SampleResult>(logits.rows);
   sample_kernel<<<static_cast<unsigned>(logits.rows), kThreads, 0, stream_>>>(
-      static_cast<float*>(logits.data), logits.ld, static_cast<int>(logits.cols), device_rows,
-      device_edits, originals, device_masks, device_results);
+      static_cast<float*>(logits.data), logits.ld, static_cast<int>(logits.cols),
+      reinterpret_cast<const Row*>(piece.device),
+      reinterpret_cast<const Edit*>(piece.device + edits_at), originals,
+      reinterpret_cast<const uint32_t*>(piece.device + masks_at), device_results);
   launched("sample");
-  download(results.data(), device_results, results.size_bytes());
+  check(cudaMemcpyAsync(arrays.results, device_results, results.size_bytes(),
+                        cudaMemcpyDeviceToHost, stream_),
+        "sample");
+  end_work();
+  check(cudaStreamSynchronize(stream_), "sample");
+  staging_.stream_is_idle();
+  count_work();
+  std::memcpy(results.data(), arrays.results, results.size_bytes());
 }
 
 }  // namespace galley::kernels::cuda

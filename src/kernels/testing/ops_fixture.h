@@ -215,12 +215,13 @@ inline const std::vector<Backend>& backends() {
 
 inline std::unique_ptr<Ops> make_ops(const Backend& one, Precision precision, int32_t threads = 2,
                                      StepLimits limits = kTestLimits,
-                                     bool batch_invariant = false) {
+                                     bool batch_invariant = false, bool synchronous = true) {
   std::unique_ptr<Ops> ops;
   if (one.cpu == nullptr) {
     limits.width_max = std::min(limits.width_max, 20000);  // scratch of a device grows with it
-    auto made = make_cuda_ops(
-        {.precision = precision, .batch_invariant = batch_invariant, .synchronous = true});
+    auto made = make_cuda_ops({.precision = precision,
+                               .batch_invariant = batch_invariant,
+                               .synchronous = synchronous});
     EXPECT_TRUE(made.ok()) << made.message();
     ops = std::move(made.value());
   } else {

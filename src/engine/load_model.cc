@@ -115,7 +115,17 @@ Result<PlannedModel> plan_with(const LoadOptions& options, model::FolderConfig c
   if (limits.memory_bytes == 0) {
     GALLEY_ASSIGN_OR_RETURN(limits.memory_bytes, device_memory_bytes(options, device));
   }
-  if (device == DeviceChoice::kCuda) limits.sample_rows_max = model::kSampleRowsMaxGpu;
+  if (device == DeviceChoice::kCuda) {
+    const bool float32 = uses_float32(options, planned.config);
+    kernels::CudaOptions cuda = options.cuda;
+    cuda.precision = float32 ? Precision::kFloat32 : Precision::kBFloat16;
+    limits.activations = float32 ? DType::kF32 : DType::kBF16;
+    limits.sample_rows_max = model::kSampleRowsMaxGpu;
+    limits.backend_bytes = [cuda](const kernels::StepLimits& step) {
+      const Result<int64_t> bytes = kernels::cuda_reserved_bytes(cuda, step);
+      return bytes.ok() ? *bytes : 0;  // the device was found just now
+    };
+  }
   limits.cache_format = cache_format(options, uses_float32(options, planned.config));
   GALLEY_ASSIGN_OR_RETURN(planned.plan, model::plan_memory(planned.config, limits, tensors));
   if (options.num_speculative_tokens > 0 && planned.plan.num_mtp_layers == 0) {
@@ -124,19 +134,6 @@ Result<PlannedModel> plan_with(const LoadOptions& options, model::FolderConfig c
                   "'{\"method\":\"none\"}'");
   }
   return planned;
-}
-
-kernels::StepLimits step_limits(const model::ModelConfig& config, const model::MemoryPlan& plan) {
-  return {.tokens_max = plan.max_num_batched_tokens,
-          .sequences_max = plan.max_num_seqs,
-          .context_max = plan.max_model_len + plan.drafts_max,
-          .width_max = model::model_width_max(config),
-          .vocab_size = config.vocab_size,
-          .sample_rows_max = plan.sample_rows_max,
-          .experts_per_token = config.moe.num_experts > 0 ? config.moe.route.experts_per_token : 0,
-          .num_experts = config.moe.num_experts,
-          .num_heads = config.num_heads,
-          .latent_dim = config.mla.kv_lora_rank};
 }
 
 RunnerInfo runner_info(const model::ModelConfig& config, const model::MemoryPlan& plan) {
@@ -229,7 +226,7 @@ Result<LoadedModel> load_model_runner(const LoadOptions& options, const Progress
     loaded.timed = timed.get();
     loaded.ops = std::move(timed);
   }
-  GALLEY_RETURN_IF_ERROR(loaded.ops->reserve(step_limits(loaded.config, loaded.plan)));
+  GALLEY_RETURN_IF_ERROR(loaded.ops->reserve(model::step_limits(loaded.config, loaded.plan)));
   const model::ModelLimits limits{
       .tokens_max = loaded.plan.max_num_batched_tokens,
       .positions_max = loaded.plan.max_model_len + loaded.plan.drafts_max};

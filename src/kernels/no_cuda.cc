@@ -17,6 +17,10 @@ Result<CudaMemory> cuda_memory(const CudaOptions&) {
   return built_without();
 }
 
+Result<int64_t> cuda_reserved_bytes(const CudaOptions&, const StepLimits&) {
+  return built_without();
+}
+
 Result<std::unique_ptr<Ops>> make_cuda_ops(const CudaOptions&) {
   return built_without();
 }

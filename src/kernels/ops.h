@@ -120,16 +120,19 @@ struct MlpWeights {
 
 // The largest step that reserve() makes room for.
 struct StepLimits {
-  int32_t tokens_max;         // T
-  int32_t sequences_max;      // S
-  int32_t context_max;        // positions of one sequence
-  int32_t width_max;          // widest matrix of a layer: H, I, N * head dims
-  int32_t vocab_size;         // V
-  int32_t sample_rows_max;    // rows of one sample() or linear() to logits
-  int32_t experts_per_token;  // 0 without experts
-  int32_t num_experts;        // 0 without experts
-  int32_t num_heads;          // N
-  int32_t latent_dim;         // L; 0 without MLA
+  int32_t tokens_max;          // T
+  int32_t sequences_max;       // S
+  int32_t context_max;         // positions of one sequence
+  int32_t width_max;           // widest matrix of a layer: H, I, N * head dims
+  int32_t vocab_size;          // V
+  int32_t sample_rows_max;     // rows of one sample() or linear() to logits
+  int32_t experts_per_token;   // 0 without experts
+  int32_t num_experts;         // 0 without experts
+  int32_t num_heads;           // N
+  int32_t latent_dim;          // L; 0 without MLA
+  int32_t num_kv_heads = 0;    // 0 with MLA
+  int32_t head_dim = 0;        // 0 with MLA
+  int64_t latent_weights = 0;  // values of all kv_b that are not bf16 in the checkpoint
 };
 
 // Since the start, of an asynchronous backend that measures; else zeros.
@@ -290,6 +293,11 @@ struct CudaMemory {
 };
 // Of the device that make_cuda_ops would take. Errors  as make_cuda_ops
 Result<CudaMemory> cuda_memory(const CudaOptions& options);
+
+// Bytes that the CUDA backend takes beside what is asked of allocate() and place(), when reserve()
+// gets these limits and decode steps are recorded: scratch, plans of attention, bf16 copies of
+// kv_b, buffers. Errors  as make_cuda_ops
+Result<int64_t> cuda_reserved_bytes(const CudaOptions& options, const StepLimits& limits);
 
 // The CUDA backend: compute capability 9.0.
 // Errors  kUnavailable  built without CUDA, no such device, or CUDA's libraries are not found

@@ -8,11 +8,12 @@
 
 namespace galley::model {
 
-// Hands out matrices from an Ops, or only counts their bytes when `ops` is null: the memory plan
+// Hands out matrices from an Ops, or only counts their bytes without one: the memory plan
 // and the model then follow the same list.
 class MatrixPool {
  public:
-  explicit MatrixPool(kernels::Ops* ops) : ops_(ops) {}
+  explicit MatrixPool(kernels::Ops* ops) : MatrixPool(ops, ops->activation_dtype()) {}
+  explicit MatrixPool(DType activations) : MatrixPool(nullptr, activations) {}
 
   Matrix take(int64_t rows, int64_t cols, DType dtype) {
     Matrix matrix{.dtype = dtype, .rows = rows, .cols = cols, .ld = cols};
@@ -23,14 +24,15 @@ class MatrixPool {
     if (matrix.data == nullptr && size > 0) failed_ = true;
     return matrix;
   }
-  DType activation_dtype() const {
-    return ops_ == nullptr ? DType::kF32 : ops_->activation_dtype();
-  }
+  DType activation_dtype() const { return activations_; }
   int64_t bytes() const { return bytes_; }
   bool failed() const { return failed_; }  // some matrix did not fit
 
  private:
+  MatrixPool(kernels::Ops* ops, DType activations) : ops_(ops), activations_(activations) {}
+
   kernels::Ops* const ops_;
+  const DType activations_;
   int64_t bytes_ = 0;
   bool failed_ = false;
 };

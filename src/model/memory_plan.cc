@@ -112,15 +112,21 @@ Status count_weights(const ModelConfig& config, TensorSource* source, MemoryPlan
   return {};
 }
 
-// What a step takes beside weights and cache. The backend's own scratch is an estimate: two copies
-// of the widest activation, and logits.
-int64_t step_bytes(const ModelConfig& config, const MemoryPlan& plan, int32_t batched_tokens,
-                   int32_t model_len) {
-  const int64_t logits = int64_t{plan.sample_rows_max} * config.vocab_size * 4;
-  const int64_t scratch =
-      int64_t{batched_tokens} * model_width_max(config) * 12 + int64_t{16} * config.vocab_size * 8;
-  return model_scratch_bytes(config, {.tokens_max = batched_tokens, .positions_max = model_len}) +
-         logits + scratch;
+// What a step takes beside weights and cache: logits, activations, and the backend's own scratch,
+// where nobody knows better two copies of the widest activation.
+int64_t step_bytes(const ModelConfig& config, const PlanLimits& limits, MemoryPlan plan,
+                   int32_t batched_tokens, int32_t model_len) {
+  plan.max_num_batched_tokens = batched_tokens;
+  plan.max_model_len = model_len;
+  const int64_t logits = plan.sample_rows_max *
+                         (int64_t{config.vocab_size} * 4 +
+                          config.hidden_size * static_cast<int64_t>(size_of(limits.activations)));
+  const int64_t scratch = limits.backend_bytes
+                              ? limits.backend_bytes(step_limits(config, plan))
+                              : int64_t{batched_tokens} * model_width_max(config) * 12 +
+                                    int64_t{16} * config.vocab_size * 8;
+  const ModelLimits model{.tokens_max = batched_tokens, .positions_max = model_len};
+  return model_scratch_bytes(config, model, limits.activations) + logits + scratch;
 }
 
 class Planner {
@@ -154,7 +160,7 @@ class Planner {
   int64_t needed_blocks() const { return blocks_for(plan_->max_model_len + plan_->drafts_max); }
   int64_t wanted_blocks() const { return needed_blocks() * plan_->max_num_seqs; }
   void set_step(int32_t tokens, int32_t model_len) {
-    plan_->activation_bytes = step_bytes(config_, *plan_, tokens, model_len);
+    plan_->activation_bytes = step_bytes(config_, limits_, *plan_, tokens, model_len);
   }
   // Memory left for the cache, -1 when no limit is known.
   int64_t room() const {
@@ -192,7 +198,7 @@ class Planner {
     constexpr int32_t kSmallStep = 256;
     const int64_t small =
         plan_->weight_bytes +
-        step_bytes(config_, *plan_, std::min(kSmallStep, tokens()), plan_->max_model_len);
+        step_bytes(config_, limits_, *plan_, std::min(kSmallStep, tokens()), plan_->max_model_len);
     if (small < fixed && small + needed_blocks() * block_bytes() <= memory)
       plan_->advice.push_back("lower --max-num-batched-tokens to " + std::to_string(kSmallStep));
     if (room_blocks() > 0) {
@@ -220,6 +226,29 @@ class Planner {
 };
 
 }  // namespace
+
+kernels::StepLimits step_limits(const ModelConfig& config, const MemoryPlan& plan) {
+  const MlaConfig& mla = config.mla;
+  kernels::StepLimits limits{
+      .tokens_max = plan.max_num_batched_tokens,
+      .sequences_max = plan.max_num_seqs,
+      .context_max = plan.max_model_len + plan.drafts_max,
+      .width_max = model_width_max(config),
+      .vocab_size = config.vocab_size,
+      .sample_rows_max = plan.sample_rows_max,
+      .experts_per_token = config.moe.num_experts > 0 ? config.moe.route.experts_per_token : 0,
+      .num_experts = config.moe.num_experts,
+      .num_heads = config.num_heads,
+      .latent_dim = mla.kv_lora_rank};
+  if (!config.has_mla()) {
+    limits.num_kv_heads = config.num_kv_heads;
+    limits.head_dim = config.head_dim;
+  } else if (config.fp8 || config.dtype != DType::kBF16) {
+    limits.latent_weights = int64_t{config.num_layers + plan.num_mtp_layers} * config.num_heads *
+                            (mla.nope_dim + mla.value_dim) * mla.kv_lora_rank;
+  }
+  return limits;
+}
 
 int64_t cache_row_bytes(const ModelConfig& config, CacheFormat format) {
   const int64_t width = config.cache_width(), latent = config.mla.kv_lora_rank;

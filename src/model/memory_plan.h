@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,9 @@ struct PlanLimits {
   int64_t memory_bytes = 0;            // memory the process may use; 0: no limit known
   kernels::CacheFormat cache_format = kernels::CacheFormat::kBF16;
   int32_t sample_rows_max = kSampleRowsMax;  // a bound: no more than a step has
+  DType activations = DType::kF32;           // Ops::activation_dtype()
+  // What the backend takes for such steps beside what it is asked for; none: an estimate.
+  std::function<int64_t(const kernels::StepLimits&)> backend_bytes = {};
 };
 
 struct DTypeBytes {
@@ -63,6 +67,9 @@ struct MemoryPlan {
   bool fits = true;
   std::vector<std::string> advice;  // flags that would make it fit, one sentence each
 };
+
+// The largest step of such a plan, as Ops::reserve() wants it.
+kernels::StepLimits step_limits(const ModelConfig& config, const MemoryPlan& plan);
 
 // Bytes of one row of one layer's cache.
 int64_t cache_row_bytes(const ModelConfig& config, kernels::CacheFormat format);

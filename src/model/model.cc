@@ -46,8 +46,9 @@ int32_t model_width_max(const ModelConfig& config) {
   return config.num_mtp_layers > 0 ? std::max(width, 2 * config.hidden_size) : width;
 }
 
-int64_t model_scratch_bytes(const ModelConfig& config, const ModelLimits& limits) {
-  MatrixPool pool(nullptr);
+int64_t model_scratch_bytes(const ModelConfig& config, const ModelLimits& limits,
+                            DType activations) {
+  MatrixPool pool(activations);
   if (config.has_mla()) {
     DeepseekModel::take_buffers(config, limits.tokens_max, &pool);
   } else {

@@ -59,7 +59,8 @@ struct ModelLimits {
 };
 
 // Bytes that make_model takes from the backend beside the weights: activations, rotary tables.
-int64_t model_scratch_bytes(const ModelConfig& config, const ModelLimits& limits);
+int64_t model_scratch_bytes(const ModelConfig& config, const ModelLimits& limits,
+                            DType activations);
 
 // Widest matrix of a layer, for kernels::StepLimits.
 int32_t model_width_max(const ModelConfig& config);

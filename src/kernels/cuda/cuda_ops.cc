@@ -4,10 +4,64 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cuda/gqa.h"
+#include "kernels/cuda/mla_decode.h"
+
 namespace galley::kernels::cuda {
 namespace {
 
+constexpr double kScratchMax = 1e13;
 constexpr size_t kStagingBytes = size_t{64} << 20;  // arrays of steps the device is behind with
+
+// What the driver takes for the kernels' code and for the recordings of decode steps: 0.4 GiB with
+// 30 recordings of 450 launches (H100, CUDA 13).
+constexpr int64_t kDriverBytes = int64_t{400} << 20;
+
+// What reserve() takes, in bytes; doubles, because limits may be absurd.
+struct Reservation {
+  double scratch = 0.0;  // of one operation
+  double plan = 0.0;     // of attention
+};
+
+// The largest operation: prepared activations (f32 in the reference form) and what stands beside
+// them.
+Reservation reservation(const StepLimits& limits, Precision precision, int32_t num_sms) {
+  const double tokens = limits.tokens_max, width = limits.width_max + 8.0;
+  const double dense = tokens * width * 16.0;
+  const double pairs = std::min<double>(tokens, kExpertTokens) * limits.experts_per_token;
+  const double experts =
+      pairs * width * 4.0 * 4.0 + std::min<double>(tokens, kExpertTokens) * width * 4.0;
+  // Latent queries and outputs of the absorbed form, or keys and values of as many positions.
+  const bool fast = precision == Precision::kBFloat16;
+  const double mla =
+      fast ? tokens * limits.num_heads * (2.0 * limits.latent_dim + 64.0) * 2.0 : 0.0;
+  const double samples = limits.sample_rows_max * 256.0 + limits.vocab_size * 64.0;
+  Reservation out;
+  out.scratch = std::max({dense, experts, mla, samples}) + (1 << 20);
+  if (!fast || out.scratch >= kScratchMax) return out;
+  if (limits.latent_dim == kMlaLatent) {
+    out.plan =
+        static_cast<double>(mla_decode_workspace_bytes({.num_heads = limits.num_heads,
+                                                        .num_sms = num_sms,
+                                                        .tokens_max = limits.tokens_max,
+                                                        .sequences_max = limits.sequences_max,
+                                                        .context_max = limits.context_max,
+                                                        .split_tokens = 0}));
+  } else if (limits.head_dim == 64 || limits.head_dim == 128) {
+    const GqaShape shape{.num_heads = limits.num_heads,
+                         .num_kv_heads = limits.num_kv_heads,
+                         .head_dim = limits.head_dim,
+                         .scale = 1.0f};
+    out.plan =
+        static_cast<double>(gqa_decode_workspace_bytes({.shape = shape,
+                                                        .num_sms = num_sms,
+                                                        .tokens_max = limits.tokens_max,
+                                                        .sequences_max = limits.sequences_max,
+                                                        .context_max = limits.context_max,
+                                                        .split_tokens = 0}));
+  }
+  return out;
+}
 
 std::string text_of(cudaError_t error) {
   return std::string(cudaGetErrorName(error)) + " (" + cudaGetErrorString(error) + ")";
@@ -75,6 +129,18 @@ Result<CudaMemory> CudaOps::memory_of(const CudaOptions& options) {
     return Status(Code::kUnavailable, "the CUDA device cannot be used: " + text_of(error));
   return CudaMemory{.free_bytes = static_cast<int64_t>(free_bytes),
                     .total_bytes = static_cast<int64_t>(total_bytes)};
+}
+
+Result<int64_t> CudaOps::reserved_bytes(const CudaOptions& options, const StepLimits& limits) {
+  cudaDeviceProp properties{};
+  GALLEY_RETURN_IF_ERROR(find_device(options.device, &properties));
+  const Reservation r = reservation(limits, options.precision, properties.multiProcessorCount);
+  const double copies = options.precision == Precision::kBFloat16 && !options.batch_invariant
+                            ? static_cast<double>(limits.latent_weights) * 2.0
+                            : 0.0;
+  const double bytes = std::min(r.scratch + r.plan + copies, 1e15);
+  return static_cast<int64_t>(bytes) + static_cast<int64_t>(kStagingBytes) +
+         static_cast<int64_t>(CublasLt::kWorkspaceBytes) + kDriverBytes;
 }
 
 CudaOps::~CudaOps() {
@@ -156,30 +222,20 @@ void CudaOps::download(void* host, const void* from, size_t bytes) {
   staging_.stream_is_idle();
 }
 
-// The largest operation: prepared activations (f32 in the reference form) and what stands beside
-// them.
 Status CudaOps::reserve(const StepLimits& limits) {
   GALLEY_CHECK(!reserved_, "reserve() is called once");
   GALLEY_CHECK(limits.tokens_max > 0 && limits.width_max > 0, "a step has tokens and a width");
-  const double tokens = limits.tokens_max, width = limits.width_max + 8.0;
-  const double dense = tokens * width * 16.0;
-  const double pairs = std::min<double>(tokens, kExpertTokens) * limits.experts_per_token;
-  const double experts =
-      pairs * width * 4.0 * 4.0 + std::min<double>(tokens, kExpertTokens) * width * 4.0;
-  // Latent queries and outputs of the absorbed form, or keys and values of as many positions.
-  const double mla = precision_ == Precision::kBFloat16
-                         ? tokens * limits.num_heads * (2.0 * limits.latent_dim + 64.0) * 2.0
-                         : 0.0;
-  const double samples = limits.sample_rows_max * 256.0 + limits.vocab_size * 64.0;
-  const double bytes = std::max({dense, experts, mla, samples}) + (1 << 20);
-  std::byte* data = bytes < 1e13 ? memory_.take(static_cast<size_t>(bytes)) : nullptr;
-  if (data == nullptr) {
-    return Status(Code::kTooLarge, "the scratch memory of one step, about " +
-                                       std::to_string(static_cast<int64_t>(bytes / (1 << 20))) +
-                                       " MiB, is not available on the device: lower the tokens of "
-                                       "a step (--max-num-batched-tokens)");
+  const Reservation r = reservation(limits, precision_, num_processors_);
+  const bool is_possible = r.scratch < kScratchMax;
+  std::byte* data = is_possible ? memory_.take(static_cast<size_t>(r.scratch)) : nullptr;
+  if (data == nullptr || (r.plan > 0.0 && plan_memory(static_cast<size_t>(r.plan)) == nullptr)) {
+    return Status(Code::kTooLarge,
+                  "the scratch memory of one step, about " +
+                      std::to_string(static_cast<int64_t>((r.scratch + r.plan) / (1 << 20))) +
+                      " MiB, is not available on the device: lower the tokens of a step "
+                      "(--max-num-batched-tokens)");
   }
-  scratch_.set(data, static_cast<size_t>(bytes));
+  scratch_.set(data, static_cast<size_t>(r.scratch));
   limits_ = limits;
   reserved_ = true;
   return status_;
@@ -191,6 +247,10 @@ namespace galley::kernels {
 
 Result<CudaMemory> cuda_memory(const CudaOptions& options) {
   return cuda::CudaOps::memory_of(options);
+}
+
+Result<int64_t> cuda_reserved_bytes(const CudaOptions& options, const StepLimits& limits) {
+  return cuda::CudaOps::reserved_bytes(options, limits);
 }
 
 Result<std::unique_ptr<Ops>> make_cuda_ops(const CudaOptions& options) {

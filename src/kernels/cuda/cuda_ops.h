@@ -34,6 +34,7 @@ class CudaOps final : public Ops {
   // Errors  kUnavailable  no device, one that is not supported, or CUDA's libraries are not found
   static Result<std::unique_ptr<CudaOps>> make(const CudaOptions& options);
   static Result<CudaMemory> memory_of(const CudaOptions& options);
+  static Result<int64_t> reserved_bytes(const CudaOptions& options, const StepLimits& limits);
   ~CudaOps() override;
 
   std::string name() const override { return name_; }
@@ -113,7 +114,7 @@ class CudaOps final : public Ops {
                 const CacheLayer& cache, const Matrix& out);
   // The weight's values as bf16: itself, or a copy made on the first call; null without memory.
   const void* as_bf16(const Weight& weight);
-  // Device memory made on the first call, for the plans of attention.
+  // Memory for the plans of attention, from reserve(); more is taken on the first call.
   void* plan_memory(size_t bytes);
 
   struct SampleArrays;

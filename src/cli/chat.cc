@@ -5,17 +5,14 @@
 #include <cstdio>
 #include <fstream>
 #include <memory>
-#include <thread>
 
 #include "base/file.h"
-#include "base/hash.h"
-#include "base/log.h"
 #include "cli/chat_session.h"
 #include "cli/command.h"
 #include "cli/line_editor.h"
+#include "cli/local_server.h"
 #include "cli/model_folder.h"
 #include "cli/numbers.h"
-#include "cli/served_model.h"
 #include "cli/stream_delta.h"
 
 namespace galley::cli {
@@ -281,44 +278,6 @@ Result<std::string> read_piped_message() {
   return text;
 }
 
-// A server in this process for a model folder, on a free loopback port and with a key nobody else
-// knows: chat then talks to it as to any other.
-class LocalServer {
- public:
-  static Result<std::unique_ptr<LocalServer>> start(const ModelFlags& flags) {
-    auto out = std::unique_ptr<LocalServer>(new LocalServer);
-    const HashKey key = random_hash_key();
-    out->api_key_ = std::to_string(key.k0) + "-" + std::to_string(key.k1);
-    ServedModelOptions options;
-    GALLEY_ASSIGN_OR_RETURN(options.load, resolve(flags));
-    options.server.port = 0;
-    options.server.api_keys = {out->api_key_};
-    options.server.handle_signals = false;
-    options.quiet = true;
-    set_log_level(LogLevel::kWarning);
-    std::fprintf(stderr, "loading %s ...\n", options.load.folder.c_str());
-    GALLEY_ASSIGN_OR_RETURN(out->served_, ServedModel::start(options));
-    out->thread_ = std::thread([served = out->served_.get()] { served->run([] {}); });
-    return out;
-  }
-  ~LocalServer() {
-    if (!thread_.joinable()) return;
-    served_->stop();
-    thread_.join();
-  }
-
-  std::string url() const { return served_->url(); }
-  const std::string& api_key() const { return api_key_; }
-  const std::string& model() const { return served_->names().front(); }
-
- private:
-  LocalServer() = default;
-
-  std::string api_key_;
-  std::unique_ptr<ServedModel> served_;
-  std::thread thread_;
-};
-
 // Where the conversation goes: fills url, key and model of `flags`. A folder, or no server at the
 // default address, means a model loaded here; then the server is returned and must live on.
 Result<std::unique_ptr<LocalServer>> choose_server(const Settings& settings, ChatFlags* flags) {
@@ -339,7 +298,10 @@ Result<std::unique_ptr<LocalServer>> choose_server(const Settings& settings, Cha
     std::fprintf(stderr, "no server at %s\n", flags->url.c_str());
   }
   flags->local.model = flags->model;
-  GALLEY_ASSIGN_OR_RETURN(std::unique_ptr<LocalServer> local, LocalServer::start(flags->local));
+  ServedModelOptions options;
+  GALLEY_ASSIGN_OR_RETURN(options.load, resolve(flags->local));
+  std::fprintf(stderr, "loading %s ...\n", options.load.folder.c_str());
+  GALLEY_ASSIGN_OR_RETURN(std::unique_ptr<LocalServer> local, LocalServer::start(options));
   flags->url = local->url();
   flags->api_key = local->api_key();
   flags->model = local->model();

@@ -20,6 +20,7 @@
 #include <boost/beast/ssl/ssl_stream.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/url/parse.hpp>
+#include <cstdlib>
 #include <optional>
 #include <unordered_map>
 
@@ -142,6 +143,7 @@ class StreamSession final : public HttpLoop::Session,
       message_.set(http::field::authorization, "Bearer " + owner->api_key);
     }
     if (!request.body.empty()) message_.set(http::field::content_type, "application/json");
+    for (const auto& [name, value] : request.headers) message_.set(name, value);
     message_.body() = std::move(request.body);
     message_.prepare_payload();
   }
@@ -154,6 +156,15 @@ class StreamSession final : public HttpLoop::Session,
       self->fail(Status(Code::kDeadline, "no complete answer within " +
                                              std::to_string(self->timeout_.count()) + " ms"));
     });
+    error_code no_address;
+    const auto address = asio::ip::make_address(owner_->url.host, no_address);
+    if (!no_address) {  // Nothing to ask for, which would take a thread.
+      const int port = std::atoi(owner_->url.port.c_str());
+      lowest(stream_).expires_after(owner_->limits.connect_timeout);
+      lowest(stream_).async_connect(tcp::endpoint(address, static_cast<uint16_t>(port)),
+                                    [self](error_code error) { self->connected(error); });
+      return;
+    }
     resolver_.async_resolve(
         owner_->url.host, owner_->url.port,
         [self](error_code error, const tcp::resolver::results_type& addresses) {
@@ -221,12 +232,23 @@ class StreamSession final : public HttpLoop::Session,
         stream_, buffer_, parser_, [self = this->shared_from_this()](error_code error, size_t) {
           if (error) return self->broken("the connection broke before an answer", error);
           const auto& header = self->parser_.get();
+          self->tell_head();
+          if (self->done_) return;
           const auto type = header.find(http::field::content_type);
           self->streaming_ = header.result_int() / 100 == 2 && type != header.end() &&
                              lower(std::string_view(type->value().data(), type->value().size()))
                                  .starts_with("text/event-stream");
           self->read_body();
         });
+  }
+
+  void tell_head() {
+    if (!handler_.on_head) return;
+    HttpHeaders headers;
+    for (const auto& field : parser_.get())
+      headers.emplace_back(lower({field.name_string().data(), field.name_string().size()}),
+                           std::string(field.value()));
+    handler_.on_head(static_cast<int>(parser_.get().result_int()), headers);
   }
 
   void read_body() {

@@ -40,20 +40,25 @@ struct HttpLimits {
   std::chrono::milliseconds connect_timeout{10'000};
 };
 
+using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
+
 struct HttpRequest {
   std::string method = "POST";
   std::string target = {};                     // "/v1/chat/completions", after the URL's path
   std::string body = {};                       // JSON, empty for none
+  HttpHeaders headers = {};                    // besides those every request has; replace them
   std::chrono::milliseconds timeout{600'000};  // of the whole request
 };
 
 // What a request hears, on the thread of run(). `on_done` comes last and exactly once.
 struct HttpHandler {
+  // The head of the answer; names in lower case.
+  std::function<void(int http_status, const HttpHeaders& headers)> on_head = {};
   // Data of one server-sent event; only with a 2xx status and a text/event-stream answer.
-  std::function<void(std::string_view data)> on_event;
+  std::function<void(std::string_view data)> on_event = {};
   // The end: ok with the HTTP status and, unless it was a stream, the body; or what failed below
   // HTTP (kUnavailable: no connection or it broke; kDeadline; kCancelled; kTooLarge; kCorrupt).
-  std::function<void(const Status& status, int http_status, std::string body)> on_done;
+  std::function<void(const Status& status, int http_status, std::string body)> on_done = {};
 };
 
 struct HttpLoop;  // what of Beast stays out of this header

@@ -36,6 +36,8 @@ void declare(ServingFlags* flags, Settings* settings) {
                 &flags->served_model_names);
   settings->add({"max-num-queued-reqs", "N", "requests that may wait; more get 429"},
                 {.min = 0, .max = 1 << 20}, &flags->max_num_queued_reqs);
+  settings->add_choice({"scheduling-policy", "NAME", "fair: by tenant and cost; fcfs: in order"},
+                       {"fair", "fcfs"}, &flags->scheduling_policy);
   settings->add({"chat-template", "FILE", "Jinja template in place of the model's"},
                 &flags->chat_template);
   settings->add_choice({"generation-config", "NAME", "auto: the model's defaults; vllm: neutral"},
@@ -92,6 +94,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::start(const ServedModelOptions
                              static_cast<size_t>(planned.plan.max_num_seqs);
   app_options.tenants_path = options.tenants;
   app_options.queued_sequences_max = static_cast<int32_t>(options.serving.max_num_queued_reqs);
+  app_options.fair = options.serving.scheduling_policy == "fair";
   app_options.capacity.slots = planned.plan.max_num_seqs;
   app_options.capacity.kv_tokens = int64_t{planned.plan.num_blocks} * kernels::kBlockTokens;
   if (options.serving.seed) {

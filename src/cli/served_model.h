@@ -25,6 +25,7 @@ namespace galley::cli {
 struct ServingFlags {
   std::vector<std::string> served_model_names;  // empty: the folder's name
   int64_t max_num_queued_reqs = 1024;
+  std::string scheduling_policy = "fair";
   std::string chat_template;
   std::string generation_config = "auto";
   std::string reasoning_parser = "auto";

@@ -8,12 +8,6 @@
 namespace galley::gateway {
 namespace {
 
-constexpr double kLearn = 0.1;  // weight of the newest answer in the running means
-
-void learn(double* mean, double value) {
-  *mean = *mean == 0 ? value : *mean + kLearn * (value - *mean);
-}
-
 Reason reason_of(LimitKind kind) {
   switch (kind) {
     case LimitKind::kRequests:
@@ -109,10 +103,14 @@ Verdict Admission::refuse(Reason reason, double after_ms) {
   return verdict;
 }
 
-// From its start to its last token.
-double Admission::service_ms(const Ask& ask) const {
-  const double each = static_cast<double>(expected_output(ask, 0)) / ask.sequences;
-  return ms_to_first_ + ms_per_output_ * each;
+double Admission::expected_each(const Ask& ask) const {
+  return static_cast<double>(expected_output(ask, 0)) / ask.sequences;
+}
+
+// Would it start now, its answer would be late.
+bool Admission::hopeless(const Ask& ask, int64_t now_ms) const {
+  return ask.deadline_ms &&
+         static_cast<double>(now_ms) + service_p90_ms(ask) >= static_cast<double>(*ask.deadline_ms);
 }
 
 WaitEstimate Admission::wait_for(uint64_t tenant, double weight) const {
@@ -138,38 +136,59 @@ QueueItem Admission::queue_item(const Ask& ask, double cost, int64_t now_ms) con
   return item;
 }
 
-Verdict Admission::ask(const Ask& ask, int64_t now_ms) {
-  GALLEY_CHECK(!queue_.waits(ask.id) && !running_.contains(ask.id), "the id is in use");
-  const double cost = expected_cost(ask);
-  const auto tokens = ask.prompt_tokens + expected_output(ask, 0);
-  if (const auto refused = limiter_.reserve(ask.id, ask.scopes, tokens, now_ms)) {
-    const double after = refused->kind == LimitKind::kConcurrency
-                             ? service_ms(ask)
-                             : static_cast<double>(refused->retry_after_ms);
-    Verdict verdict = refuse(reason_of(refused->kind), after);
-    verdict.limit_scope = refused->scope;
-    return verdict;
-  }
-  const QueueItem item = queue_item(ask, cost, now_ms);
-  const bool immediate = queue_.size() == 0 && obstacle(ask) == Reason::kNone;
-  const double ahead = immediate ? 0 : queue_.cost_ahead(item) + cost;
-  const WaitEstimate wait = waits_.estimate(ahead);
-  const auto give_up = [&](Reason reason, double after_ms) {
-    limiter_.release(ask.id, now_ms);
-    return refuse(reason, after_ms);
-  };
-  if (ask.wait_ms_max && wait.median_ms > static_cast<double>(*ask.wait_ms_max))
-    return give_up(Reason::kWait, wait.median_ms - static_cast<double>(*ask.wait_ms_max));
+Verdict Admission::refuse_limit(const LimitRefusal& refused, const Ask& ask) {
+  const double after = refused.kind == LimitKind::kConcurrency
+                           ? service_ms(ask)
+                           : static_cast<double>(refused.retry_after_ms);
+  Verdict verdict = refuse(reason_of(refused.kind), after);
+  verdict.limit_scope = refused.scope;
+  return verdict;
+}
+
+std::optional<Verdict> Admission::refuse_wait(const Ask& ask, bool immediate,
+                                              const WaitEstimate& wait, double service_ms,
+                                              int64_t now_ms) {
+  const double wait_ms = waits_.rate_known() ? wait.p90_ms : wait.median_ms;
+  if (ask.wait_ms_max && wait_ms > static_cast<double>(*ask.wait_ms_max))
+    return refuse(Reason::kWait, wait_ms - static_cast<double>(*ask.wait_ms_max));
   if (ask.deadline_ms) {
     const auto left = static_cast<double>(*ask.deadline_ms - now_ms);
-    const double end_ms = wait.median_ms + service_ms(ask);
-    if (left <= 0 || end_ms > left) return give_up(Reason::kDeadline, end_ms - left);
+    const double end_ms = wait_ms + service_ms;
+    if (left <= 0 || end_ms > left) return refuse(Reason::kDeadline, end_ms - left);
   }
   const bool too_many =
       queue_.size() > 0 && queue_.sequences() + ask.sequences > limits_.queued_sequences_max;
   if (!immediate && (too_many || limits_.queued_sequences_max == 0))
-    return give_up(Reason::kQueueFull, wait.median_ms / 4);
-  if (!queue_.push(item)) return give_up(Reason::kQueueFull, wait.median_ms / 4);
+    return refuse(Reason::kQueueFull, wait.median_ms / 4);
+  return std::nullopt;
+}
+
+std::optional<Verdict> Admission::refuse_early(const Ask& ask, int64_t now_ms) {
+  if (const auto refused = limiter_.reserve(ask.id, ask.scopes, 1, now_ms))
+    return refuse_limit(*refused, ask);
+  limiter_.release(ask.id, now_ms);
+  if (queue_.size() == 0) return std::nullopt;
+  const WaitEstimate wait = waits_.estimate(queue_.cost_ahead(queue_item(ask, 1, now_ms)));
+  return refuse_wait(ask, false, wait, 0, now_ms);
+}
+
+Verdict Admission::ask(const Ask& ask, int64_t now_ms) {
+  GALLEY_CHECK(!queue_.waits(ask.id) && !running_.contains(ask.id), "the id is in use");
+  const double cost = expected_cost(ask);
+  const auto tokens = ask.prompt_tokens + expected_output(ask, 0);
+  if (const auto refused = limiter_.reserve(ask.id, ask.scopes, tokens, now_ms))
+    return refuse_limit(*refused, ask);
+  const QueueItem item = queue_item(ask, cost, now_ms);
+  const bool immediate = queue_.size() == 0 && obstacle(ask) == Reason::kNone;
+  const double ahead = immediate ? 0 : queue_.cost_ahead(item) + cost;
+  const WaitEstimate wait = waits_.estimate(ahead);
+  const double service = immediate ? service_ms(ask) : service_p90_ms(ask);
+  std::optional<Verdict> refused = refuse_wait(ask, immediate, wait, service, now_ms);
+  if (!refused && !queue_.push(item)) refused = refuse(Reason::kQueueFull, wait.median_ms / 4);
+  if (refused) {
+    limiter_.release(ask.id, now_ms);
+    return *refused;
+  }
   waiting_.emplace(ask.id, Waiting{ask, now_ms, waits_.raw_ms(ahead), waits_.rate_known()});
   if (ask.deadline_ms || ask.wait_ms_max) ++with_terms_;
   Verdict verdict;
@@ -193,6 +212,10 @@ std::optional<uint64_t> Admission::start_next(int64_t now_ms) {
   if (waited && waiting.rate_known)
     waits_.score(waiting.raw_ms, static_cast<double>(now_ms - waiting.asked_ms));
   waits_.on_taken(item.cost, waited, now_ms);
+  if (waits_.rate_known()) {
+    queue_.set_window(
+        std::clamp(limits_.window_ms * waits_.rate(), limits_.window_min, limits_.window_max));
+  }
   begin(waiting, item.cost, now_ms);
   return item.id;
 }
@@ -203,6 +226,7 @@ void Admission::begin(const Waiting& waiting, double charged, int64_t now_ms) {
   running.charged = charged;
   running.output_expected = expected_output(waiting.ask, 0);
   running.kv_tokens = expected_kv(waiting.ask, running.output_expected);
+  running.guessed_ms = services_.guess_ms(expected_each(waiting.ask));
   running.started_ms = now_ms;
   auto& held = at_level_[waiting.ask.level];
   held.first += waiting.ask.sequences;
@@ -217,7 +241,7 @@ std::vector<Overdue> Admission::overdue(int64_t now_ms) {
   if (with_terms_ == 0) return out;
   for (const auto& [id, waiting] : waiting_) {
     const Ask& ask = waiting.ask;
-    if (ask.deadline_ms && now_ms >= *ask.deadline_ms) {
+    if (hopeless(ask, now_ms)) {
       out.push_back({id, Reason::kDeadline, 0});
     } else if (ask.wait_ms_max && now_ms - waiting.asked_ms >= *ask.wait_ms_max) {
       out.push_back({id, Reason::kWait, 0});
@@ -274,14 +298,17 @@ void Admission::finish(uint64_t id, const Served& served, int64_t now_ms) {
   queue_.charge(running.ask.tenant, running.ask.user, cost - running.charged);
   limiter_.settle(id, served.prompt_tokens + served.output_tokens, now_ms);
   const int64_t output_tokens = served.output_tokens;
-  if (output_tokens <= 0 || !served.whole) return;
-  lengths_.observe(running.ask.tenant, static_cast<int32_t>(std::min<int64_t>(
-                                           output_tokens / running.ask.sequences, 1 << 20)));
+  const auto took_ms = static_cast<double>(now_ms - running.started_ms);
+  if (!served.whole) return services_.on_cut(running.guessed_ms, took_ms);
+  if (output_tokens <= 0) return;
+  const int64_t each = output_tokens / running.ask.sequences;
+  lengths_.observe(running.ask.tenant, static_cast<int32_t>(std::min<int64_t>(each, 1 << 20)),
+                   running.ask.output_max);
   const int64_t first_ms = running.first_token_ms < 0 ? now_ms : running.first_token_ms;
-  learn(&ms_to_first_, std::max(0.01, static_cast<double>(first_ms - running.started_ms)));
-  const double each = static_cast<double>(output_tokens) / running.ask.sequences;
-  if (each > 1)
-    learn(&ms_per_output_, std::max(0.001, static_cast<double>(now_ms - first_ms) / (each - 1)));
+  services_.on_whole({.guessed_ms = running.guessed_ms,
+                      .to_first_ms = static_cast<double>(first_ms - running.started_ms),
+                      .whole_ms = took_ms,
+                      .output_tokens = static_cast<double>(each)});
 }
 
 std::vector<std::pair<uint64_t, QueueNews>> Admission::news(int64_t now_ms) const {

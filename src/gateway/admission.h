@@ -5,7 +5,9 @@
 // decided here, late, and not in the engine's queue. In this order a request meets
 //   limits   RateLimiter: refused at once, and nothing is taken from anybody;
 //   promise  its own deadline or longest wait against the estimate: told at once when it cannot be
-//            kept, and when to come back;
+//            kept, and when to come back. Who has to wait is let in only if it is kept in 90 %, and
+//            leaves the queue as soon as it no longer would be: the engine does no work that comes
+//            too late;
 //   queue    full: refused. Else it waits for slot and memory, fairly.
 //
 // What the engine holds is counted in sequences and in tokens of KV cache, prompt plus the expected
@@ -30,6 +32,7 @@
 #include "gateway/fair_queue.h"
 #include "gateway/length_estimator.h"
 #include "gateway/rate_limiter.h"
+#include "gateway/service_estimator.h"
 #include "gateway/wait_estimator.h"
 
 namespace galley::gateway {
@@ -41,8 +44,11 @@ struct AdmissionLimits {
   int32_t displaced_sequences_max = 64;  // of lower levels, besides; at most as many as slots
   double prefill_cost = 1;               // of a prompt token
   double decode_cost = 2;                // of an output token
-  double length_quantile = 0.75;         // of the expected length
-  double prior_rate = 1.0;               // cost per ms, until measured
+  // Once the rate is known FairQueueLimits::window is so much of the engine's time, within bounds.
+  double window_ms = 250;
+  double window_min = 256, window_max = 65536;
+  double length_quantile = 0.75;  // of the expected length
+  double prior_rate = 1.0;        // cost per ms, until measured
   int64_t retry_after_ms_min = 1'000;
   int64_t retry_after_ms_max = 120'000;
   double retry_spread = 0.5;  // Retry-After is 1 to 1 + this times the estimate
@@ -109,7 +115,8 @@ struct Served {
   bool whole = false;  // ended by itself, not by its client or an error
 };
 
-// Waited for too long by its own terms; it is out of the queue.
+// Waited for too long by its own terms, or its deadline can no longer be kept; it is out of the
+// queue.
 struct Overdue {
   uint64_t id = 0;
   Reason reason = Reason::kDeadline;
@@ -120,6 +127,9 @@ class Admission {
  public:
   Admission(const AdmissionLimits& limits, const EngineCapacity& capacity, uint64_t seed);
 
+  // Whether `ask` will be refused, as far as that is known before its prompt is prepared: by the
+  // caller's limits, the queue, its terms. Takes nothing, remembers nothing.
+  std::optional<Verdict> refuse_early(const Ask& ask, int64_t now_ms);
   // A request comes. kStart: it is in the engine from now on.
   Verdict ask(const Ask& ask, int64_t now_ms);
   // The next that may go to the engine now, which it is from now on; call until it has none.
@@ -161,6 +171,7 @@ class Admission {
     double charged = 0;
     int64_t kv_tokens = 0;
     int64_t output_expected = 0;
+    double guessed_ms = 0;  // of its service; 0: nothing was known
     int64_t started_ms = 0;
     int64_t first_token_ms = -1;
     int64_t output_tokens = 0;
@@ -172,7 +183,14 @@ class Admission {
   QueueItem queue_item(const Ask& ask, double cost, int64_t now_ms) const;
   void begin(const Waiting& waiting, double charged, int64_t now_ms);
   Verdict refuse(Reason reason, double after_ms);
-  double service_ms(const Ask& ask) const;
+  Verdict refuse_limit(const LimitRefusal& refused, const Ask& ask);
+  // Its terms and the bound of the queue, if it has to wait, and then takes `service_ms`.
+  std::optional<Verdict> refuse_wait(const Ask& ask, bool immediate, const WaitEstimate& wait,
+                                     double service_ms, int64_t now_ms);
+  double expected_each(const Ask& ask) const;  // output tokens of a sequence
+  double service_ms(const Ask& ask) const { return services_.guess_ms(expected_each(ask)); }
+  double service_p90_ms(const Ask& ask) const { return services_.p90_ms(expected_each(ask)); }
+  bool hopeless(const Ask& ask, int64_t now_ms) const;
   int64_t spread(double ms);
 
   const AdmissionLimits limits_;
@@ -181,14 +199,14 @@ class Admission {
   RateLimiter limiter_;
   LengthEstimator lengths_;
   WaitEstimator waits_;
+  ServiceEstimator services_;
   std::minstd_rand random_;
   std::unordered_map<uint64_t, Waiting> waiting_;
   std::unordered_map<uint64_t, Running> running_;
   std::unordered_map<int32_t, std::pair<int64_t, int64_t>> at_level_;  // sequences, KV tokens
   int64_t running_sequences_ = 0;
   int64_t kv_reserved_ = 0;
-  size_t with_terms_ = 0;                       // waiting with a deadline or a longest wait
-  double ms_per_output_ = 0, ms_to_first_ = 0;  // of answers lately; 0: unknown
+  size_t with_terms_ = 0;  // waiting with a deadline or a longest wait
 };
 
 }  // namespace galley::gateway

@@ -124,6 +124,43 @@ TEST(Admission, TellsAtOnceThatADeadlineCannotBeKept) {
   EXPECT_GE(last.start.p90_ms, last.start.median_ms);
 }
 
+// One second each: who waits until less than that is left would be late, and is not begun.
+TEST(Admission, WhatWouldBeLateLeavesTheQueue) {
+  Admission admission(exact(), {.slots = 1}, 1);
+  int64_t now = 0;
+  for (uint64_t i = 0; i < 40; ++i) admission.ask(make(i), now);
+  for (uint64_t i = 0; i < 39; ++i) {
+    admission.progress(i, 1, now + 100);
+    admission.finish(i, whole(10, 20), now += 1000);
+    admission.start_next(now);
+  }
+  Ask ask = make(100);
+  ask.deadline_ms = now + 10'000;
+  ASSERT_EQ(admission.ask(ask, now).kind, Kind::kQueue);
+  EXPECT_TRUE(admission.overdue(now + 7000).empty());
+  ASSERT_EQ(admission.overdue(now + 9200).size(), 1u);
+  EXPECT_FALSE(admission.is_waiting(100));
+  admission.check_invariants();
+}
+
+TEST(Admission, RefusesEarlyWithoutTakingAnything) {
+  AdmissionLimits limits = exact();
+  limits.queued_sequences_max = 2;
+  Admission admission(limits, {.slots = 1}, 1);
+  Ask limited = make(1);
+  limited.scopes[0] = {77, {.requests_per_minute = 1}};
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(admission.refuse_early(limited, 0));
+  EXPECT_EQ(admission.ask(limited, 0).kind, Kind::kStart);
+  limited.id = 2;
+  EXPECT_EQ(admission.refuse_early(limited, 0)->reason, Reason::kRequestRate);
+  admission.ask(make(3), 0);
+  EXPECT_FALSE(admission.refuse_early(make(4), 0));
+  admission.ask(make(4), 0);
+  EXPECT_EQ(admission.refuse_early(make(5), 0)->reason, Reason::kQueueFull);
+  EXPECT_FALSE(admission.is_waiting(5));
+  admission.check_invariants();
+}
+
 TEST(Admission, TimeIsUpWhileItWaits) {
   Admission admission(exact(), {.slots = 1}, 1);
   admission.ask(make(1), 0);

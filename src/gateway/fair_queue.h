@@ -69,6 +69,8 @@ class FairQueue {
  public:
   explicit FairQueue(const FairQueueLimits& limits) : limits_(limits) {}
 
+  // From now on counters this near count as equal; the bounds above then hold for the widest since.
+  void set_window(double window) { limits_.window = window; }
   // False: items_max wait already.
   bool push(const QueueItem& item);
   // The item that goes next; null when none waits. Valid until the next change.

@@ -208,6 +208,14 @@ FrontDoor::VisitId FrontDoor::enter(Entry entry, GenerationRequest request,
   visit->per_prompt =
       static_cast<size_t>(completion != nullptr ? completion->best_of : chat->common.n);
   visits_.emplace(id, visit);
+  if (const auto refused = admission_.refuse_early(make_ask(*visit, Demand{}), now_ms())) {
+    // Before anything is spent on its prompt. Not from within the call.
+    boost::asio::post(timer_.get_executor(), [self = self_, visit, verdict = *refused] {
+      if (*self == nullptr || !(*self)->visits_.contains(visit->id)) return;
+      (*self)->refuse(visit, verdict);
+    });
+    return id;
+  }
   const Caller& caller = *visit->entry.caller;
   const std::string tenant = caller.stored ? std::to_string(caller.tenant) : std::string();
   visit->generation = upstream_->prepare(std::move(request), tenant, visit);
@@ -236,13 +244,12 @@ Ask FrontDoor::make_ask(const Visit& visit, const Demand& demand) const {
 void FrontDoor::prepared(const VisitPtr& visit, const Demand& demand) {
   const Ask ask = make_ask(*visit, demand);
   const Verdict verdict = admission_.ask(ask, now_ms());
-  set_limit_headers(*visit, ask);
+  if (verdict.kind != Verdict::Kind::kRefuse) set_limit_headers(*visit);
   switch (verdict.kind) {
     case Verdict::Kind::kStart:
       return begin(visit->id);
     case Verdict::Kind::kRefuse:
-      ++counts(*visit).refused[static_cast<size_t>(verdict.reason)];
-      return refuse(visit, refusal_error(verdict));
+      return refuse(visit, verdict);
     case Verdict::Kind::kQueue:
       ++counts(*visit).queued;
       ++counts(*visit).waiting;
@@ -307,6 +314,12 @@ bool FrontDoor::record(Visit& visit) {
   return false;
 }
 
+void FrontDoor::refuse(const VisitPtr& visit, const Verdict& verdict) {
+  set_limit_headers(*visit);
+  ++counts(*visit).refused[static_cast<size_t>(verdict.reason)];
+  refuse(visit, refusal_error(verdict));
+}
+
 // Ends a visit with an error of this door's own.
 void FrontDoor::refuse(const VisitPtr& visit, const api::Error& error) {
   upstream_->cancel(visit->generation);
@@ -352,7 +365,8 @@ void FrontDoor::tick() {
     api::Error error;
     if (gone.reason == Reason::kDeadline) {
       error = api::error_of(
-          Status(Code::kDeadline, "the deadline passed while the request waited for its turn"));
+          Status(Code::kDeadline,
+                 "the deadline passed, or could no longer be kept, while the request waited"));
     } else {
       error = refusal_error({Verdict::Kind::kRefuse, gone.reason, gone.retry_after_ms, {}, 0});
       error.message = "it waited for x-galley-max-queue-ms without getting its turn; retry in " +
@@ -441,8 +455,10 @@ std::string FrontDoor::queue_json(const Caller& caller, const std::string& reque
       {"requests", std::move(shown)}});
 }
 
-void FrontDoor::set_limit_headers(Visit& visit, const Ask& ask) {
-  const LimitView view = admission_.limiter().view(ask.scopes, now_ms());
+void FrontDoor::set_limit_headers(Visit& visit) {
+  const std::array<LimitScope, 2> scopes = {visit.entry.caller->key_scope,
+                                            visit.entry.caller->tenant_scope};
+  const LimitView view = admission_.limiter().view(scopes, now_ms());
   auto& headers = visit.exchange->answer_headers;
   const auto add = [&headers](const char* kind, int64_t limit, int64_t left, int64_t reset_ms) {
     if (limit == 0) return;

@@ -106,9 +106,10 @@ class FrontDoor {
   void tell(Visit& visit);
   const QueueNews* news_of(VisitId id, int64_t fresh_ms);
   bool record(Visit& visit);  // false: it could not be, and the visit is over
+  void refuse(const VisitPtr& visit, const Verdict& verdict);
   void refuse(const VisitPtr& visit, const api::Error& error);
   void close(const VisitPtr& visit, bool whole);
-  void set_limit_headers(Visit& visit, const Ask& ask);
+  void set_limit_headers(Visit& visit);
   TierCounts& counts(const Visit& visit);
 
   const FrontDoorOptions options_;

@@ -19,13 +19,15 @@ double upper_bound(size_t bucket) {
 
 }  // namespace
 
-void LengthEstimator::Lengths::add(int32_t tokens) {
+void LengthEstimator::Lengths::add(int32_t tokens, bool is_max) {
   counts[bucket_of(tokens)] += 1;
   total += 1;
+  at_max += is_max;
   if (++since_halved < kHalveEvery) return;
   since_halved = 0;
   for (double& count : counts) count /= 2;
   total /= 2;
+  at_max /= 2;
 }
 
 double LengthEstimator::Lengths::quantile(double q, int32_t so_far) const {
@@ -41,7 +43,7 @@ double LengthEstimator::Lengths::quantile(double q, int32_t so_far) const {
   return upper_bound(kBuckets - 1);
 }
 
-void LengthEstimator::observe(uint64_t tenant, int32_t output_tokens) {
+void LengthEstimator::observe(uint64_t tenant, int32_t output_tokens, int32_t max) {
   if (tenants_.size() >= tenants_max_ && !tenants_.contains(tenant)) {
     tenants_.erase(std::min_element(
         tenants_.begin(), tenants_.end(),
@@ -49,13 +51,14 @@ void LengthEstimator::observe(uint64_t tenant, int32_t output_tokens) {
   }
   Lengths& own = tenants_[tenant];
   own.seen = ++observations_;
-  own.add(std::max(output_tokens, 1));
-  all_.add(std::max(output_tokens, 1));
+  own.add(std::max(output_tokens, 1), output_tokens >= max);
+  all_.add(std::max(output_tokens, 1), output_tokens >= max);
 }
 
 double LengthEstimator::quantile(uint64_t tenant, double q, int32_t so_far, int32_t max) const {
   const auto found = tenants_.find(tenant);
   const bool trusted = found != tenants_.end() && found->second.total >= kTrustedAfter;
+  if (trusted && found->second.at_max >= kExact * found->second.total) return max;
   double tokens = trusted ? found->second.quantile(q, so_far) : -1;
   if (tokens < 0) tokens = all_.quantile(q, so_far);
   // Beyond all that was ever seen: what is there again.

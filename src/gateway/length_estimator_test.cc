@@ -40,6 +40,16 @@ TEST(LengthEstimator, IsCorrectedAsTokensAppear) {
   EXPECT_EQ(lengths.quantile(1, 0.5, 4096, 4096), 4096);
 }
 
+TEST(LengthEstimator, WhoAsksForExactlyWhatItWantsGetsIt) {
+  LengthEstimator lengths;
+  for (int i = 1; i <= 100; ++i) lengths.observe(1, i, i);
+  for (int i = 1; i <= 100; ++i) lengths.observe(2, i, i % 2 == 0 ? i : 1000);
+  EXPECT_EQ(lengths.quantile(1, 0.5, 0, 700), 700);
+  EXPECT_LT(lengths.quantile(2, 0.5, 0, 700), 100);
+  for (int i = 1; i <= 2000; ++i) lengths.observe(1, 10, 1000);
+  EXPECT_LT(lengths.quantile(1, 0.5, 0, 700), 100);
+}
+
 TEST(LengthEstimator, FollowsAChange) {
   LengthEstimator lengths;
   for (int i = 0; i < 2000; ++i) lengths.observe(1, 20);

@@ -51,6 +51,11 @@ FrontDoorOptions door_options(const ServeAppOptions& options) {
   admission.displaced_sequences_max =
       std::min(options.capacity.slots, options.queued_sequences_max - admission.spare_sequences);
   door.capacity = options.capacity;
+  if (!options.fair) {  // Who waits, waits in the engine's own queue.
+    admission.spare_sequences = options.queued_sequences_max;
+    admission.displaced_sequences_max = 0;
+    door.capacity.kv_tokens = 0;
+  }
   door.seed = random_hash_key().k0;
   return door;
 }

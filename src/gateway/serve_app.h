@@ -35,6 +35,7 @@ struct ServeAppOptions {
   size_t requests_max = 4096;               // being prepared, waiting or running
   std::string tenants_path;                 // the tenant store; empty: one tenant
   int32_t queued_sequences_max = 1024;      // in front of the engine
+  bool fair = true;                         // false: the engine gets all at once, in order
   EngineCapacity capacity;                  // of the engine
 };
 

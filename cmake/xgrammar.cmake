@@ -1,9 +1,9 @@
 # Target xgrammar: the grammar engine behind src/text/grammar.h, from its source package, without
 # its Python and without its CMakeLists.txt (which asks for link-time optimisation of everything).
 #
-# The library has no bound on the work of one call, and one mistake that matters here. Copies of a
+# The library has no bound on the work of one call, and some mistakes that matter here. Copies of a
 # few files are changed before they are compiled: calls of text/grammar_spend.h where work is done,
-# and the mistake. Configuring fails when a place is not found.
+# and the mistakes. Configuring fails when a place is not found.
 set(GALLEY_XGRAMMAR ${PROJECT_SOURCE_DIR}/.deps/xgrammar-0.2.8 CACHE PATH "xgrammar's unpacked source package")
 if(NOT EXISTS ${GALLEY_XGRAMMAR}/unpacked-from)
   execute_process(COMMAND ${PROJECT_SOURCE_DIR}/tools/setup/fetch RESULT_VARIABLE failed)
@@ -54,6 +54,27 @@ galley_bounded(fsm.cc "  while (!working_set.empty()) {" "${step}")
 galley_patched(json_schema_converter.cc
   [==[builder_.AddCharacterClass({{'"', '"'}, {'\\', '\\'}, {'\r', '\r'}, {'\n', '\n'}}, true);]==]
   [==[builder_.AddCharacterClass({{0, 0x1f}, {'"', '"'}, {'\\', '\\'}}, true);]==])
+# (-b+)? may be left out by stepping to where b may be repeated, so that it takes "b".
+galley_patched(fsm.cc
+  "  if (!ends_.empty()) {\n    fsm.AddEpsilonEdge(start_, ends_.front());\n  }\n  return FSMWithStartEnd(fsm, start_, ends_);"
+  "  const auto new_start = fsm.AddState();\n  fsm.AddEpsilonEdge(new_start, start_);\n  auto ends = ends_;\n  ends.push_back(new_start);\n  return FSMWithStartEnd(fsm, new_start, ends);")
+# x{2,} is repeated by stepping back to where another repetition inside x may begin.
+galley_patched(fsm_builder.cc "    int end_state_of_lower_bound_fsm = -1;" "    const int loop_start = result.NumStates() + child.GetStart();\n    int end_state_of_lower_bound_fsm = -1;")
+galley_patched(fsm_builder.cc "AddEpsilonEdge(end, end_state_of_lower_bound_fsm)" "AddEpsilonEdge(end, loop_start)")
+# b|(c|b{1,3}): the end of b is merged with the first b of b{1,3}, and then with the end of c.
+galley_patched(fsm.cc "      if (outgoing_count == 0) {\n        if (result.IsEndState(i)) {"
+  "      if (outgoing_count == 0) {\n        if (union_find_set.Count(i)) continue;\n        if (result.IsEndState(i)) {")
+# Character classes hold what is no UTF-8: halves of surrogate pairs, and forms longer than need be.
+galley_patched(fsm_builder.cc
+  "      uint32_t multi_byte_low = std::max<uint32_t>(low, kMax1ByteUnicode + 1);\n      AddPackedUTF8RangeEdges(\n          *fsm, from, to, CodepointToPackedUTF8(multi_byte_low), CodepointToPackedUTF8(high)\n      );"
+  "      constexpr CodepointRange kWidths[] = {{0x80, 0x7FF}, {0x800, 0xD7FF}, {0xE000, 0xFFFF}, {0x10000, 0x10FFFF}};\n      for (const auto& [first, last] : kWidths) {\n        const uint32_t begin = std::max<uint32_t>(low, first);\n        const uint32_t end = std::min<uint32_t>(high, last);\n        if (begin <= end) AddPackedUTF8RangeEdges(*fsm, from, to, CodepointToPackedUTF8(begin), CodepointToPackedUTF8(end));\n      }")
+galley_patched(grammar_functor.cc
+  "  constexpr uint32_t width_ends[] = {0x7F, 0x7FF, 0xFFFF, 0x10FFFF};\n  for (uint32_t width_end : width_ends) {"
+  "  constexpr uint32_t width_ends[] = {0x7F, 0x7FF, 0xD7FF, 0xFFFF, 0x10FFFF};\n  for (uint32_t width_end : width_ends) {\n    if (low >= 0xD800 && low < 0xE000) low = 0xE000;")
+# A pattern that the automaton cannot have is tried in a way that lets quotes and backslashes into
+# the JSON text as they are.
+galley_patched(json_schema_converter.cc "  // Keep regex conversion independent. Only the uncommon"
+  "  XGRAMMAR_CHECK(!json_string || !can_use_fsm) << \"the pattern \" << regex << \" is not supported: what it matches would have to be escaped in JSON, or it looks around\";\n  // Keep regex conversion independent. Only the uncommon")
 
 add_library(xgrammar STATIC EXCLUDE_FROM_ALL ${xgrammar_sources} ${PROJECT_SOURCE_DIR}/src/text/grammar_hooks.cc)
 target_include_directories(xgrammar SYSTEM PUBLIC ${GALLEY_XGRAMMAR}/include ${GALLEY_XGRAMMAR}/3rdparty/dlpack/include

@@ -156,8 +156,12 @@ std::optional<Verdict> Admission::refuse_wait(const Ask& ask, bool immediate,
     const double end_ms = wait_ms + service_ms;
     if (left <= 0 || end_ms > left) return refuse(Reason::kDeadline, end_ms - left);
   }
-  const bool too_many =
-      queue_.size() > 0 && queue_.sequences() + ask.sequences > limits_.queued_sequences_max;
+  // Places are left for others, however much one tenant sends (Choudhury and Hahne, "Dynamic queue
+  // length thresholds", 1998).
+  const int64_t left = limits_.queued_sequences_max - queue_.sequences();
+  const bool too_many = queue_.size() > 0 &&
+                        (ask.sequences > left || queue_.sequences_of(ask.tenant) + ask.sequences >
+                                                     limits_.tenant_places * left);
   if (!immediate && (too_many || limits_.queued_sequences_max == 0))
     return refuse(Reason::kQueueFull, wait.median_ms / 4);
   return std::nullopt;

@@ -40,6 +40,7 @@ namespace galley::gateway {
 struct AdmissionLimits {
   FairQueueLimits queue;
   int64_t queued_sequences_max = 1024;  // waiting; one request alone always may
+  int64_t tenant_places = 8;            // a tenant holds at most so many times the places left
   int32_t spare_sequences = 2;          // in the engine beyond its slots, so that none stands empty
   int32_t displaced_sequences_max = 64;  // of lower levels, besides; at most as many as slots
   double prefill_cost = 1;               // of a prompt token

@@ -33,6 +33,7 @@ bool FairQueue::push(const QueueItem& item) {
   sequences_ += item.sequences;
   cost_ += item.cost;
   tenant.cost += item.cost;
+  tenant.sequences += item.sequences;
   user.cost += item.cost;
   where_.emplace(item.id, std::move(waiting));
   return true;
@@ -87,6 +88,7 @@ QueueItem FairQueue::extract(uint64_t id) {
   if (user.items.empty()) tenant.active.erase({user.counter, waiting.item.user});
   tenant.cost = tenant.active.empty() ? 0 : tenant.cost - waiting.item.cost;
   if (tenant.active.empty()) active_.erase({tenant.counter, waiting.item.tenant});
+  tenant.sequences -= waiting.item.sequences;
   sequences_ -= waiting.item.sequences;
   cost_ = where_.empty() ? 0 : cost_ - waiting.item.cost;
   return waiting.item;
@@ -181,11 +183,18 @@ double FairQueue::counter(uint64_t tenant) const {
   return found == tenants_.end() ? floor_ : found->second.counter;
 }
 
+int64_t FairQueue::sequences_of(uint64_t tenant) const {
+  const auto found = tenants_.find(tenant);
+  return found == tenants_.end() ? 0 : found->second.sequences;
+}
+
 void FairQueue::check_invariants() const {
   size_t items = 0, active_tenants = 0;
+  int64_t sequences = 0;
   double cost = 0;
   for (const auto& [id, tenant] : tenants_) {
     size_t active_users = 0;
+    sequences += tenant.sequences;
     for (const auto& [user_id, user] : tenant.users) {
       items += user.items.size();
       if (user.items.empty()) continue;
@@ -198,6 +207,7 @@ void FairQueue::check_invariants() const {
     GALLEY_CHECK(active_.contains({tenant.counter, id}), "a tenant that waits is indexed");
   }
   for (const auto& [id, waiting] : where_) cost += waiting.item.cost;
+  GALLEY_CHECK(sequences == sequences_, "each sequence is a tenant's");
   GALLEY_CHECK(items == where_.size() && active_tenants == active_.size(), "nobody is lost");
   GALLEY_CHECK(std::abs(cost - cost_) <= 1e-6 * (1 + cost), "the cost waiting adds up");
 }

@@ -92,6 +92,7 @@ class FairQueue {
   const QueueItem& item(uint64_t id) const { return where_.at(id).item; }
   size_t size() const { return where_.size(); }
   int64_t sequences() const { return sequences_; }
+  int64_t sequences_of(uint64_t tenant) const;
   double cost() const { return cost_; }
   size_t tenants() const { return tenants_.size(); }
   // For tests and the bounds above. A tenant that is not remembered stands at the floor.
@@ -116,6 +117,7 @@ class FairQueue {
     double weight = 1;
     double floor = 0;  // of its users
     double cost = 0;   // waiting
+    int64_t sequences = 0;
     std::unordered_map<uint64_t, User> users;
     std::set<std::pair<double, uint64_t>> active;  // users that wait, by counter
   };

@@ -11,6 +11,8 @@ constexpr double kFadeMs = 15'000;  // what is older counts for a third
 // newest error instead of the distribution: at 0.05 the bound held in 75 %, not 90.
 constexpr double kStepFirst = 0.1, kStepLast = 0.01;
 constexpr double kFactorMin = 0.05, kFactorMax = 20;
+// Tracked a little above 0.9: the factor lags behind a load that changes.
+constexpr double kBoundShare = 0.92;
 constexpr double kTrustedMs = 500;   // of contended time before the rate is believed
 constexpr double kScoredMsMin = 20;  // shorter waits say nothing about the queue
 
@@ -60,7 +62,7 @@ void WaitEstimator::score(double raw, double actual_ms) {
   const double factor = actual_ms / raw;
   const double step = std::max(kStepLast, kStepFirst * 20 / static_cast<double>(scored_ + 20));
   median_factor_ = stepped(median_factor_, factor > median_factor_, 0.5, step);
-  p90_factor_ = stepped(p90_factor_, factor > p90_factor_, 0.9, step);
+  p90_factor_ = stepped(p90_factor_, factor > p90_factor_, kBoundShare, step);
 }
 
 }  // namespace galley::gateway

@@ -4,7 +4,7 @@
 # calling folder. A layer may depend only on layers that stand before it in GALLEY_LAYERS; anything
 # else stops the configure step, and so does an #include that reaches past DEPS.
 #   LIBS  third-party targets
-set(GALLEY_LAYERS base tensor kernels text model kv parallel engine api gateway plan fleet cli)
+set(GALLEY_LAYERS base tensor kernels text model kv parallel engine api gateway plan fleet hub cli)
 
 function(galley_check_includes layer deps)
   file(GLOB_RECURSE files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.h

@@ -26,6 +26,7 @@ struct Command {
 Status run_bench(Args args, const Variables& variables);
 Status run_serve(Args args, const Variables& variables);
 Status run_chat(Args args, const Variables& variables);
+Status run_pull(Args args, const Variables& variables);
 Status run_inspect(Args args, const Variables& variables);
 Status run_tenant(Args args, const Variables& variables);
 Status run_key(Args args, const Variables& variables);

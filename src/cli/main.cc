@@ -12,6 +12,7 @@ constexpr galley::cli::Command kCommands[] = {
     {"bench", "measure speed and latency", galley::cli::run_bench},
     {"serve", "serve a model over the OpenAI API", galley::cli::run_serve},
     {"chat", "talk with a model", galley::cli::run_chat},
+    {"pull", "fetch a model from Hugging Face or ModelScope", galley::cli::run_pull},
     {"inspect", "show a model folder and the memory it needs", galley::cli::run_inspect},
     {"tenant", "manage tenants and tiers of a server", galley::cli::run_tenant},
     {"key", "manage API keys of a server", galley::cli::run_key},

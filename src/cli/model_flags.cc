@@ -48,8 +48,10 @@ void refuse_foreign(Settings* settings) {
 
 void declare(ModelFlags* flags, Settings* settings) {
   settings->heading("Model");
-  settings->add({"model", "DIR", "model folder; by default the demo model"}, &flags->model);
+  settings->add({"model", "DIR", "model folder, or ORG/NAME of a hub; by default the demo model"},
+                &flags->model);
   settings->positional("MODEL", "model");
+  declare(&flags->hub, settings);
   declare_computing(flags, settings);
 }
 
@@ -97,6 +99,9 @@ Result<engine::LoadOptions> resolve(const ModelFlags& flags) {
   out.folder = flags.model;
   if (out.folder.empty()) {
     GALLEY_ASSIGN_OR_RETURN(out.folder, find_demo_model());
+  } else if (is_hub_name(out.folder)) {
+    GALLEY_ASSIGN_OR_RETURN(const hub::Pulled pulled, pull_model(flags.model, flags.hub));
+    out.folder = pulled.folder;
   }
   GALLEY_ASSIGN_OR_RETURN(out.dtype, engine::parse_dtype(flags.dtype));
   GALLEY_ASSIGN_OR_RETURN(out.cache, engine::parse_cache_dtype(flags.kv_cache_dtype));

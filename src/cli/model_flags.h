@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "cli/model_folder.h"
+#include "cli/pull.h"
 #include "cli/settings.h"
 #include "engine/engine.h"
 #include "engine/load_model.h"
@@ -17,7 +18,8 @@
 namespace galley::cli {
 
 struct ModelFlags {
-  std::string model;  // empty: the demo model that came with the program
+  std::string model;  // folder or org/name; empty: the demo model that came with the program
+  HubFlags hub;
   std::string load_format = "auto";
   std::string dtype = "auto";
   std::string kv_cache_dtype = "auto";
@@ -43,6 +45,7 @@ void declare_computing(ModelFlags* flags, Settings* settings);
 
 // Errors  kInvalid   names the flag and value
 //         kNotFound  no --model was given and the demo model is not beside the program
+//         as hub::pull  --model is org/name, which is fetched here
 Result<engine::LoadOptions> resolve(const ModelFlags& flags);
 
 // Replaces each 0 that left a limit to the plan, or the threads to the machine, by what was chosen:

@@ -46,6 +46,9 @@ TEST(ModelFolder, IsCalledByItsLastPart) {
   EXPECT_EQ(folder_name("models/demo///"), "demo");
   EXPECT_EQ(folder_name("demo"), "demo");
   EXPECT_EQ(folder_name("/"), "/");
+  EXPECT_EQ(folder_name("/c/models--org--a.b/snapshots/c0ffee/"), "org/a.b");
+  EXPECT_EQ(folder_name("/c/models--gpt2/snapshots/c0ffee"), "gpt2");
+  EXPECT_EQ(folder_name("/c/snapshots/x"), "x");
   EXPECT_NE(folder_name("."), ".");
 }
 

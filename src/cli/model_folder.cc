@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <string_view>
 
 #include "base/file.h"
 
@@ -21,6 +22,19 @@ std::string program_path() {
 std::string parent(const std::string& path) {
   const size_t slash = path.find_last_of('/');
   return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
+// The repository whose snapshot in a cache `folder` is; empty: none.
+std::string hub_name(const std::string& folder) {
+  constexpr std::string_view kModels = "models--";
+  const std::string snapshots = parent(folder);
+  if (!snapshots.ends_with("/snapshots")) return {};
+  const std::string repository = parent(snapshots);
+  std::string name = repository.substr(repository.find_last_of('/') + 1);
+  if (!name.starts_with(kModels)) return {};
+  name.erase(0, kModels.size());
+  const size_t dashes = name.find("--");
+  return dashes == std::string::npos ? name : name.replace(dashes, 2, "/");
 }
 
 }  // namespace
@@ -43,6 +57,8 @@ Result<std::string> find_demo_model() {
 std::string folder_name(const std::string& folder) {
   const size_t end = folder.find_last_not_of('/');
   if (end == std::string::npos) return folder;
+  if (const std::string repository = hub_name(folder.substr(0, end + 1)); !repository.empty())
+    return repository;
   const size_t slash = folder.find_last_of('/', end);
   const size_t begin = slash == std::string::npos ? 0 : slash + 1;
   const std::string name = folder.substr(begin, end + 1 - begin);

@@ -11,7 +11,8 @@ namespace galley::cli {
 // ../share/galley/models/demo beside an installed one.
 Result<std::string> find_demo_model();
 
-// "demo" for "models/demo/": what a model is called if nobody says.
+// "demo" for "models/demo/", "org/name" for ".../models--org--name/snapshots/COMMIT": what a model
+// is called if nobody says.
 std::string folder_name(const std::string& folder);
 
 }  // namespace galley::cli

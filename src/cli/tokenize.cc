@@ -9,6 +9,7 @@
 
 #include "cli/command.h"
 #include "cli/model_folder.h"
+#include "cli/pull.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
@@ -83,7 +84,8 @@ Status run_tokenize(Args args, const Variables& variables) {
   Settings settings("galley tokenize",
                     "Turns text into token ids, or ids into text (--decode). Reads standard input"
                     " unless TEXT is given.");
-  settings.add({"model", "DIR", "model folder; by default the demo model"}, &model);
+  settings.add({"model", "DIR", "model folder, or ORG/NAME of a hub; by default the demo model"},
+               &model);
   settings.add_switch({"decode", "", "the input holds token ids"}, &decode);
   settings.add_switch({"add-special-tokens", "", "put the tokenizer's own tokens around the text"},
                       &special);
@@ -99,6 +101,11 @@ Status run_tokenize(Args args, const Variables& variables) {
   if (print_and_stop(settings)) return Status();
   if (model.empty()) {
     GALLEY_ASSIGN_OR_RETURN(model, find_demo_model());
+  } else if (is_hub_name(model)) {
+    HubFlags hub;
+    hub.include = {"tokenizer.json", "tokenizer_config.json"};
+    GALLEY_ASSIGN_OR_RETURN(const hub::Pulled pulled, pull_model(model, hub));
+    model = pulled.folder;
   }
   GALLEY_ASSIGN_OR_RETURN(const auto tokenizer, text::Tokenizer::load(model));
 

@@ -227,8 +227,9 @@ void run() {
   bench_mla_prefill(128, 1, 512, 0);
   bench_mla_prefill(16, 1, 8192, 0);
   constexpr CacheFormat kBf16 = CacheFormat::kBF16, kFp8 = CacheFormat::kFp8Latent;
-  for (const int32_t prefetch : {0, 1, 2, 3})
-    bench_mla_decode({128, 128, 4096, 1, kBf16, 0, prefetch});
+  for (const CacheFormat format : {kBf16, kFp8})
+    for (const int32_t prefetch : {0, 1, 2, 3})
+      bench_mla_decode({128, 128, 4096, 1, format, 0, prefetch});
   for (const CacheFormat format : {kBf16, kFp8}) {
     bench_mla_decode({128, 128, 4096, 1, format, 0, 1});
     bench_mla_decode({128, 128, 4096, 1, format, 1024, 1});

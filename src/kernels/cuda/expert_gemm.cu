@@ -13,7 +13,7 @@ namespace galley::kernels::cuda {
 namespace {
 
 constexpr int kSortThreads = 1024;
-constexpr int kTallTile = 128;  // tokens of a tall kernel's tile
+constexpr int kTallTile = 128;  // tokens of a tall kernel's tile, or twice as many
 static_assert(kExpertsMax <= kSortThreads);
 
 // --- sort ---------------------------------------------------------------------------------------
@@ -308,9 +308,9 @@ cudaError_t narrow_products(const ExpertArgs& a, const Workspace& w, int tile,
   }
 }
 
-template <bool kFp8, bool kSwiGlu>
+template <bool kFp8, bool kSwiGlu, int kWaves>
 cudaError_t tall_product(const ExpertArgs& a, const Workspace& w, cudaStream_t stream) {
-  using S = tall::Shape<kFp8, true, kSwiGlu, tall::Share::kTokens, 1>;
+  using S = tall::Shape<kFp8, true, kSwiGlu, tall::Share::kTokens, kWaves>;
   auto args = common_args<tall::Args>(a, w, !kSwiGlu, 64, S::kTokens);
   const bool codes = kSwiGlu && kFp8;
   args.out = make_map({.data = args.y,
@@ -329,10 +329,16 @@ cudaError_t tall_product(const ExpertArgs& a, const Workspace& w, cudaStream_t s
                 stream, args);
 }
 
-template <bool kFp8>
+template <bool kFp8, int kWaves>
 cudaError_t tall_products(const ExpertArgs& a, const Workspace& w, cudaStream_t stream) {
-  const cudaError_t error = tall_product<kFp8, true>(a, w, stream);
-  return error != cudaSuccess ? error : tall_product<kFp8, false>(a, w, stream);
+  const cudaError_t error = tall_product<kFp8, true, kWaves>(a, w, stream);
+  return error != cudaSuccess ? error : tall_product<kFp8, false, kWaves>(a, w, stream);
+}
+
+template <bool kFp8>
+cudaError_t tall_products(const ExpertArgs& a, const Workspace& w, int tile, cudaStream_t stream) {
+  return tile == kTallTile ? tall_products<kFp8, 1>(a, w, stream)
+                           : tall_products<kFp8, 2>(a, w, stream);
 }
 
 // --- a turn -------------------------------------------------------------------------------------
@@ -341,9 +347,9 @@ cudaError_t tall_products(const ExpertArgs& a, const Workspace& w, cudaStream_t 
 // expert's rows are likely to be, so that its weights are read once.
 Choice choose(const ExpertArgs& a, int64_t tokens) {
   const double mean = static_cast<double>(tokens * a.experts_per_token) / a.shape.experts;
-  constexpr double kTallMean = 56.0;
+  constexpr double kTallMean = 56.0, kWideMean = 1024.0;
   if (a.path == ExpertPath::kTall || (a.path == ExpertPath::kAuto && mean > kTallMean))
-    return {true, kTallTile};
+    return {true, a.tile != 0 ? a.tile : mean >= kWideMean ? 2 * kTallTile : kTallTile};
   if (a.tile != 0) return {false, a.tile};
   const double likely =
       std::min(static_cast<double>(tokens), mean + 2.5 * std::sqrt(mean));  // ids are distinct
@@ -387,7 +393,8 @@ cudaError_t run_turn(const ExpertArgs& a, cudaStream_t stream) {
   }
   if (error != cudaSuccess) return error;
   if (choice.tall) {
-    error = a.shape.fp8 ? tall_products<true>(a, w, stream) : tall_products<false>(a, w, stream);
+    error = a.shape.fp8 ? tall_products<true>(a, w, choice.tile, stream)
+                        : tall_products<false>(a, w, choice.tile, stream);
   } else {
     error = a.shape.fp8 ? narrow_products<true>(a, w, choice.tile, stream)
                         : narrow_products<false>(a, w, choice.tile, stream);
@@ -457,7 +464,7 @@ std::vector<std::byte> expert_table(std::span<const MlpWeights> all) {
 size_t expert_workspace_bytes(const ExpertShape& shape, int32_t experts_per_token,
                               int64_t tokens_at_once) {
   return divide(nullptr, shape, tokens_at_once * experts_per_token,
-                {.tall = true, .tile = kTallTile})
+                {.tall = true, .tile = 2 * kTallTile})
       .bytes;
 }
 

@@ -70,7 +70,7 @@ struct ExpertArgs {
   std::byte* workspace;    // expert_workspace_bytes(), 256-byte aligned
   int64_t tokens_at_once;  // what the workspace was sized for; more tokens go in turns
   ExpertPath path = ExpertPath::kAuto;
-  int32_t tile = 0;  // narrow: tokens of a tile (8, 16, 32, 64); 0 chooses
+  int32_t tile = 0;  // tokens of a tile (narrow 8, 16, 32, 64; tall 128, 256); 0 chooses
 };
 
 // Device memory for steps of up to `tokens_at_once` tokens.

@@ -2,9 +2,7 @@
 // and experts.cu only.
 //
 // Plan      A tile is 128 or 256 tokens x 128 features; a warpgroup owns half of the tokens. One
-// warp feeds
-// a
-//           ring of stages of 128 bytes of K through the copy engine. Two blocks form a cluster and
+//           warp feeds a ring of stages of 128 bytes of K through the copy engine. Two blocks form a cluster and
 //           share one operand: each loads half of it and sends it to both, because 128 x 128 tiles
 //           alone would ask more of L2 than it gives (64 bytes a clock and multiprocessor). While
 //           one warpgroup promotes its products to f32 the other one's run on the tensor cores.
@@ -15,7 +13,7 @@
 // Order     tiles run in groups of a few token tiles across all features, so that what the card
 //           works on at one time fits L2.
 // Bound     2 * T * M * K FLOP over the tensor cores' rate.
-// Grouped   rows of an expert start at a multiple of 128 (experts.h), so a tile has one weight; the
+// Grouped   rows of an expert start at a multiple of the tile, so a tile has one weight; the
 //           rows between one expert's last and the next one's first hold garbage, in and out.
 #pragma once
 
@@ -87,7 +85,6 @@ struct Shape {
   static constexpr bool kSplit = false;              // weight_scales.cuh
   static constexpr int kElements = kFp8 ? 128 : 64;  // of K in a stage
   static constexpr int kArriving = kStageBytes + (kFp8 ? kScaleBytes : 0);
-  static_assert(!kSwiGlu || kWaves == 1, "two waves gave other bits beside FP8: not understood");
   static_assert(!kSwiGlu || (kGrouped && kShare == Share::kTokens));
   static_assert(!kGrouped || kShare == Share::kTokens, "neighbouring tiles may differ in expert");
 };
@@ -368,7 +365,7 @@ __device__ __forceinline__ void leave_quantized(const Args& a, const Unit& unit,
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % 32, warp = thread / 32;
   const int row = thread % kWarpgroup / 32 * 16 + lane / 4;  // of the warpgroup's 64
-  const int token = 64 * part + row;
+  const int token = 64 * part + row;  // where the blocks exchange
 
   float largest[2] = {0.0f, 0.0f};
 #pragma unroll
@@ -395,8 +392,7 @@ __device__ __forceinline__ void leave_quantized(const Args& a, const Unit& unit,
     const float other = *(static_cast<volatile float*>(buffer) + token + 8 * h);
     scale[h] = __fdiv_rn(fmaxf(largest[h], other), 448.0f);
     if (rank == 0 && lane % 4 == 0)
-      a.quantized
-          .scales[int64_t{unit.feature / 128} * a.quantized.scale_ld + unit.row + token + 8 * h] =
+      a.quantized.scales[int64_t{unit.feature / 128} * a.quantized.scale_ld + row0 + row + 8 * h] =
           scale[h];
   }
   if (thread % kWarpgroup == 0) hopper::wait_stores_read();

@@ -182,6 +182,22 @@ __device__ __forceinline__ void prefetch_box_3d(const CUtensorMap* map, int x, i
                : "memory");
 }
 
+// `bytes` of shared memory to remote_address() of a place; they count at the remote_address() of a
+// barrier there. Addresses and bytes multiples of 16.
+__device__ __forceinline__ void copy_to_peer(uint32_t to, uint32_t from, uint32_t barrier,
+                                             uint32_t bytes) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+      "[%3];" ::"r"(to),
+      "r"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
+// Memory to the L2 cache. Address and bytes multiples of 16.
+__device__ __forceinline__ void prefetch_bulk(const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+
 // Copies a tile out; what lies outside the matrix is dropped. Then commit_stores().
 __device__ __forceinline__ void store_tile(const void* from, const CUtensorMap* map, int32_t column,
                                            int32_t row) {
@@ -260,15 +276,6 @@ __device__ __forceinline__ float4 load_remote_float4(uint32_t address) {
                : "r"(address)
                : "memory");
   return v;
-}
-// 16 bytes to remote_address() of a place; they count at the remote_address() of a barrier there.
-__device__ __forceinline__ void store_remote_async(uint32_t address, uint32_t barrier, uint32_t a,
-                                                   uint32_t b, uint32_t c, uint32_t d) {
-  asm volatile(
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 "
-      "[%0], {%2, %3, %4, %5}, [%1];" ::"r"(address),
-      "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d)
-      : "memory");
 }
 __device__ __forceinline__ void store_remote(uint32_t address, float value) {
   asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");

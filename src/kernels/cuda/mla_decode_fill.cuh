@@ -16,7 +16,7 @@ constexpr int kTile = kChunks * kChunk;  // 64 x 576 bf16
 constexpr int kThreads = 384;
 
 // Named barriers; 0 is __syncthreads.
-enum Barrier { kProbabilities0 = 1, kProbabilities1, kZeroed0, kZeroed1, kSums };
+enum Barrier { kProbabilities0 = 1, kProbabilities1, kZeroed0, kZeroed1, kSums, kExpanded };
 
 struct Shared {
   // Offsets in bytes from the (1,024-aligned) beginning of shared memory.
@@ -140,20 +140,26 @@ __device__ void fill_bf16(const KernelArgs& args, const CUtensorMap& q_map,
 
 // FP8 rows: L e4m3, L / 128 f32 scales, R bf16. All 128 threads expand them to bf16; a thread has
 // one or two rows of the block, and of each chunk of 64 values of them 16. Blocks of a cluster
-// expand half of the rows each, and write them to both.
+// expand half of the rows each; the copy engine takes them to the other block.
+//
+// The halves of the blocks are filled in the order in which they become free: left 0, right 0,
+// right 1, left 1, left 2, ... What is loaded after one is stored is the next but one, so that a
+// load has the time of one expansion to come; nothing else may be loaded in this loop, because a
+// thread that waits for one load may wait for all of them.
 template <int kCluster>
 __device__ void fill_fp8(const KernelArgs& args, const CUtensorMap& q_map,
                          const CUtensorMap& rope_map, uint32_t smem, Barriers barriers,
                          int partition, int rank) {
+  constexpr bool kShare = kCluster > 1;
   const int thread = thread_in_group(), lane = thread % 32;
-  constexpr int kRows = 2 / kCluster;  // of a thread, 8 apart
-  const int row0 = (kCluster > 1 ? rank * 32 : 0) + thread / 32 * (8 * kRows) + lane / 4;
+  constexpr int kRows = kShare ? 1 : 2;  // of a thread, 8 apart
+  const int row0 = (kShare ? rank * 32 : 0) + thread / 32 * (8 * kRows) + lane / 4;
   const int quarter = lane % 4;
   struct Side {
     uint4 values[kRows][kSideChunks];  // [row][chunk]
     float2 scales[kRows];              // [row], of the first and the last two chunks
   };
-  Side sides[2];
+  Side first, second;  // of a block, in the order of filling
   uint32_t q_phase = 0, phase[2] = {0, 0};
 
   const auto load_side = [&](int block, int side, Side& to) {
@@ -170,9 +176,8 @@ __device__ void fill_fp8(const KernelArgs& args, const CUtensorMap& q_map,
   };
   // From an address in this block to the same one in the other block of the cluster.
   const uint32_t to_peer =
-      kCluster > 1 ? hopper::remote_address(smem, static_cast<uint32_t>(rank) ^ 1) - smem : 0;
+      kShare ? hopper::remote_address(smem, static_cast<uint32_t>(rank) ^ 1) - smem : 0;
   const auto store_side = [&](int buffer, int side, const Side& from) {
-    const uint32_t peer_full = barriers.full(buffer, side) + to_peer;
     const uint32_t to =
         hopper::opaque(smem + Shared::kK + buffer * kTile + side * kSideChunks * kChunk +
                        row0 * 128 + (((quarter * 2) ^ (row0 % 8)) << 4));
@@ -197,12 +202,19 @@ __device__ void fill_fp8(const KernelArgs& args, const CUtensorMap& q_map,
           // The second piece of a pair: the lowest bit of the piece, exchanged or not.
           const uint32_t at = (to + c * kChunk + r * (8 * 128)) ^ (half << 4);
           hopper::store_shared(at, packed[0], packed[1], packed[2], packed[3]);
-          if constexpr (kCluster > 1) {
-            hopper::store_remote_async(at + to_peer, peer_full, packed[0], packed[1], packed[2],
-                                       packed[3]);
-          }
         }
       }
+    }
+    if constexpr (kShare) {
+      hopper::fence_async_shared();
+      hopper::named_barrier(kExpanded, 128);
+      if (lane == 0) {  // a chunk for each warp
+        constexpr uint32_t kBytes = kBlockTokens / kCluster * 128;
+        const uint32_t at = smem + Shared::kK + buffer * kTile +
+                            (side * kSideChunks + thread / 32) * kChunk + rank * kBytes;
+        hopper::copy_to_peer(at + to_peer, at, barriers.full(buffer, side) + to_peer, kBytes);
+      }
+      __syncwarp();
     }
   };
 
@@ -210,35 +222,60 @@ __device__ void fill_fp8(const KernelArgs& args, const CUtensorMap& q_map,
   for (int p = args.partition_begin[partition]; p < piece_end; ++p) {
     const AttentionPiece piece = args.pieces[p];
     const int32_t* table = args.block_table + int64_t{piece.sequence} * args.block_table_ld;
-    int block = table[piece.block_begin];
-    load_side(block, 0, sides[0]);
-    load_side(block, 1, sides[1]);
-    if (thread == 0) {
-      hopper::barrier_wait(barriers.q_empty(), q_phase ^ 1);
-      hopper::barrier_expect(barriers.q_full(), kTile);
-      const int row = piece.first_token * args.num_heads + piece.row + rank * kTileRows;
+    const int num_blocks = piece.block_end - piece.block_begin;
+    int ids = 0, next_ids = 0;  // of 32 blocks, one a lane, and of the 32 after
+    const auto read_ids = [&](int i) {
+      const int own = piece.block_begin + i + lane;
+      return own < piece.block_end ? table[own] : 0;
+    };
+    // The block `ahead` (below 32) of block i.
+    const auto id_of = [&](int i, int ahead) {
+      const int at = i % 32 + ahead;
+      const int low = __shfl_sync(0xffffffffu, ids, at % 32);
+      const int high = __shfl_sync(0xffffffffu, next_ids, at % 32);
+      return at < 32 ? low : high;
+    };
+    for (int i = 0; i < num_blocks; ++i) {
+      const int buffer = i % 2;
+      if (i % 32 == 0) {
+        ids = i == 0 ? read_ids(0) : next_ids;
+        next_ids = read_ids(i + 32);
+      }
+      const int block = id_of(i, 0), next = id_of(i, 1);
+      if (i == 0) {
+        load_side(block, 0, first);
+        load_side(block, 1, second);
+        if (thread == 0) {
+          hopper::barrier_wait(barriers.q_empty(), q_phase ^ 1);
+          hopper::barrier_expect(barriers.q_full(), kTile);
+          const int row = piece.first_token * args.num_heads + piece.row + rank * kTileRows;
 #pragma unroll 1
-      for (int chunk = 0; chunk < kChunks; ++chunk)
-        hopper::copy_box_3d(smem + Shared::kQ + chunk * kChunk, &q_map, barriers.q_full(), 0, row,
-                            chunk);
-    }
-    q_phase ^= 1;
-    int next = piece.block_begin + 1 < piece.block_end ? table[piece.block_begin + 1] : block;
-    for (int i = piece.block_begin; i < piece.block_end; ++i) {
-      const int after = i + 2 < piece.block_end ? table[i + 2] : next;
-      const int buffer = (i - piece.block_begin) % 2;
+          for (int chunk = 0; chunk < kChunks; ++chunk)
+            hopper::copy_box_3d(smem + Shared::kQ + chunk * kChunk, &q_map, barriers.q_full(), 0,
+                                row, chunk);
+        }
+        q_phase ^= 1;
+      }
+      if (args.prefetch_blocks > 0) {
+        const int later = id_of(i, 1 + args.prefetch_blocks);
+        if (thread == 0 && i + 1 + args.prefetch_blocks < num_blocks) {
+          const int64_t bytes = kBlockTokens / kCluster * args.row_bytes;
+          hopper::prefetch_bulk(args.cache + later * kBlockTokens * args.row_bytes + rank * bytes,
+                                static_cast<uint32_t>(bytes));
+        }
+      }
       const uint32_t parity = (buffer == 0 ? phase[0] : phase[1]) ^ 1;
       const auto fill_side = [&](int side, Side& values) {
         const uint32_t full = barriers.full(buffer, side);
         hopper::barrier_wait(barriers.empty(buffer, side), parity);
         store_side(buffer, side, values);
         // The computing warpgroups fence: a fence here would wait for these loads.
-        if (i + 1 < piece.block_end) load_side(next, side, values);
+        if (i + 1 < num_blocks) load_side(next, side ^ 1, values);
         const bool rope = side != buffer;
-        if (thread == 0 && (rope || kCluster > 1)) {
+        if (thread == 0 && (rope || kShare)) {
           // What the copy engine and the other block of the cluster bring.
           hopper::barrier_expect(
-              full, (rope ? kChunk : 0) + (kCluster > 1 ? kSideChunks * kChunk / kCluster : 0));
+              full, (rope ? kChunk : 0) + (kShare ? kSideChunks * kChunk / kCluster : 0));
           if (rope) {
             hopper::copy_box_3d(smem + Shared::kK + buffer * kTile + kRopeChunk * kChunk, &rope_map,
                                 full, 0, block * kBlockTokens, 0);
@@ -248,13 +285,10 @@ __device__ void fill_fp8(const KernelArgs& args, const CUtensorMap& q_map,
         }
       };
       // Buffer 0 is free left half first, buffer 1 right half first.
-      if (buffer == 0) fill_side(0, sides[0]);
-      fill_side(1, sides[1]);
-      if (buffer == 1) fill_side(0, sides[0]);
+      fill_side(buffer, first);
+      fill_side(buffer ^ 1, second);
       phase[0] ^= buffer == 0;
       phase[1] ^= buffer == 1;
-      block = next;
-      next = after;
     }
   }
 }

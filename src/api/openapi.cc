@@ -159,9 +159,18 @@ std::string openapi_document(const ParseContext& context, const std::string& ver
   json::object paths;
   for (const Endpoint& endpoint : kEndpoints) {
     json::object post = operation(endpoint.summary);
-    post["requestBody"] = {
-        {"required", true},
-        {"content", {{"application/json", {{"schema", schema_of(endpoint, context)}}}}}};
+    json::object schema = schema_of(endpoint, context);
+    const json::value* properties = schema.if_contains("properties");
+    if (properties != nullptr && properties->as_object().contains("stream")) {
+      const bool lines = std::string_view(endpoint.path).starts_with("/api/");  // Ollama's
+      post.at("responses")
+          .at("200")
+          .at("content")
+          .as_object()[lines ? "application/x-ndjson" : "text/event-stream"] = {
+          {"schema", json::object()}};
+    }
+    post["requestBody"] = {{"required", true},
+                           {"content", {{"application/json", {{"schema", std::move(schema)}}}}}};
     paths[endpoint.path] = {{"post", std::move(post)}};
   }
   for (const Page& page : kPages) paths[page.path] = {{"get", operation(page.summary)}};

@@ -64,6 +64,20 @@ TEST(OpenApi, SaysWhatIsRequired) {
   EXPECT_EQ(required("/api/chat"), "");
 }
 
+TEST(OpenApi, WhatStreamsSaysHow) {
+  const json::value all = document();
+  const auto kinds = [&](const char* path) {
+    std::string out;
+    const json::value& ok = all.at("paths").at(path).at("post").at("responses").at("200");
+    for (const auto& kind : ok.at("content").as_object()) out += std::string(kind.key()) + " ";
+    return out;
+  };
+  for (const char* path : {"/v1/chat/completions", "/v1/messages", "/v1/responses"})
+    EXPECT_EQ(kinds(path), "application/json text/event-stream ") << path;
+  EXPECT_EQ(kinds("/api/chat"), "application/json application/x-ndjson ");
+  EXPECT_EQ(kinds("/tokenize"), "application/json ");
+}
+
 TEST(OpenApi, NobodyListensAfterwards) {
   document();
   const json::object body{{"a", 1}};

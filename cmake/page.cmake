@@ -3,7 +3,7 @@
 #
 # The bytes come into the program by the assembler's .incbin: nothing is converted or compiled.
 set(GALLEY_PAGE_LIBRARIES
-  "marked.js=libjs-marked=/usr/share/javascript/marked/marked.umd.min.js"
+  "marked.js=libjs-marked=/usr/share/javascript/marked/marked.min.js"
   "katex.js=libjs-katex=/usr/share/javascript/katex/katex.js"
   "katex.css=libjs-katex=/usr/share/javascript/katex/katex.min.css"
   "highlight.js=libjs-highlight.js=/usr/share/javascript/highlight.js/highlight.min.js"

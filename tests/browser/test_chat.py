@@ -1,8 +1,12 @@
 """What a person does in the chat."""
 
+import contextlib
+import http.client
 import json
 import re
+import threading
 
+import server as serving
 from conftest import sse
 
 RICH = """# Title
@@ -196,8 +200,6 @@ def test_refusals_are_told(desk):
 
 
 def test_a_key_is_asked_for(desk_of):
-    import server as serving
-
     with serving.Server("--api-key", "open-sesame", api_key="open-sesame") as locked:
         desk = desk_of(locked)
         page = desk.page
@@ -209,3 +211,29 @@ def test_a_key_is_asked_for(desk_of):
         desk.ask("What is 1 + 1?")
         assert page.evaluate("localStorage.getItem('galley.key')") is None, "not kept unasked"
         desk.wrong.clear()  # The 401 that began it.
+
+
+def test_a_real_queue_is_shown_live(desk_of, shot):
+    with serving.Server("--max-num-seqs", "1", "--shutdown-timeout", "1") as small:
+        body = {"messages": [{"role": "user", "content": "Go on."}], "ignore_eos": True,
+                "max_tokens": 1800}
+
+        def occupy():
+            with contextlib.suppress(OSError, http.client.HTTPException):  # The server ends first.
+                small.post("/v1/chat/completions", body)
+
+        for _ in range(5):
+            threading.Thread(target=occupy, daemon=True).start()
+        serving.eventually(lambda: small.metric("vllm:num_requests_waiting") >= 2, 5, "a queue")
+        desk = desk_of(small)
+        page = desk.open()
+        desk.say("What is 1 + 1?")
+        page.wait_for_selector("#queue:visible")
+        first = page.locator("#queue").inner_text()
+        assert re.match(r"Place \d in the queue\. Starts in about|You are next\.", first), first
+        shot(page, "chat-queue")
+        page.wait_for_function("before => { const now = document.querySelector('#queue');"
+                               " return now.hidden || now.textContent !== before; }", arg=first)
+        page.keyboard.press("Escape")
+        assert desk.wait_for_answer().locator(".note").inner_text() == "Stopped."
+        assert page.locator("#queue").is_hidden()

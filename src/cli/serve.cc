@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/served_model.h"
 #include "cli/version.h"
+#include "gateway/admin.h"
 
 namespace galley::cli {
 
@@ -20,6 +21,9 @@ struct ServeFlags {
   int64_t port = 8000;
   std::vector<std::string> api_keys;
   std::string tenants;
+  std::string admin_host = "127.0.0.1";
+  int64_t admin_port = 0;
+  std::string admin_key;
   bool allow_unauthenticated = false;
   std::vector<std::string> allowed_origins;
   double shutdown_timeout_s = 30;
@@ -36,6 +40,16 @@ void declare(ServeFlags* flags, Settings* settings) {
       true;
   settings->add({"tenants", "FILE", "the tenant store: keys, tiers, balances (galley tenant)"},
                 &flags->tenants);
+  settings
+      ->add({"admin-key", "KEY", "opens the admin API over --tenants, with this key"},
+            &flags->admin_key)
+      .secret = true;
+  settings->add({"admin-host", "ADDRESS", "the admin API listens on"}, &flags->admin_host).rare =
+      true;
+  settings
+      ->add({"admin-port", "N", "of the admin API; 0: any free one"}, {.min = 0, .max = 65535},
+            &flags->admin_port)
+      .rare = true;
   settings->add_switch({"allow-unauthenticated", "", "listen beyond loopback without a key"},
                        &flags->allow_unauthenticated);
   settings->add({"allowed-origins", "URL", "web pages that may call (CORS); * for all"},
@@ -64,6 +78,8 @@ Result<ServedModelOptions> resolve(const ServeFlags& flags) {
     return Status(Code::kInvalid,
                   "--api-key and --tenants: with a tenant store, make keys by 'galley key create'");
   }
+  if (!flags.admin_key.empty() && flags.tenants.empty())
+    return Status(Code::kInvalid, "--admin-key: the admin API needs --tenants");
   if (flags.api_keys.size() > kApiKeysMax) {
     return Status(Code::kInvalid, "--api-key: more than " + std::to_string(kApiKeysMax) + " keys");
   }
@@ -121,6 +137,15 @@ Status run_serve(Args args, const Variables& variables) {
   };
   GALLEY_ASSIGN_OR_RETURN(const std::unique_ptr<ServedModel> served, ServedModel::start(options));
   print_limits(*served, options.server.limits);
+  std::unique_ptr<gateway::AdminServer> admin;
+  if (!flags.admin_key.empty()) {
+    GALLEY_ASSIGN_OR_RETURN(
+        admin, gateway::AdminServer::start({.host = flags.admin_host,
+                                            .port = static_cast<uint16_t>(flags.admin_port),
+                                            .key = flags.admin_key,
+                                            .tenants_path = flags.tenants}));
+    log_info("admin API at ", admin->url());
+  }
   served->run([&] {
     log_info("ready: ", joined(served->names()), " at ", served->url(),
              options.server.api_keys.empty() && options.tenants.empty() ? " without a key"

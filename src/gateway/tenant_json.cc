@@ -46,6 +46,18 @@ std::string key_json(const ApiKey& key, const std::string& secret) {
   return json::serialize(out);
 }
 
+std::string row_json(const UsageRow& row) {
+  return json::serialize(json::object{{"request", row.request},
+                                      {"key", row.key},
+                                      {"user", row.user},
+                                      {"model", row.model},
+                                      {"prompt_tokens", row.prompt_tokens},
+                                      {"cached_tokens", row.cached_tokens},
+                                      {"output_tokens", row.output_tokens},
+                                      {"cost", format_money(row.cost_pico)},
+                                      {"at", row.at_s}});
+}
+
 std::string usage_json(const UsageTotal& total) {
   return json::serialize(json::object{{"requests", total.requests},
                                       {"prompt_tokens", total.prompt_tokens},

@@ -1,6 +1,7 @@
 """Tenants, keys, limits, balance and the ledger, by the program's own commands and the official client."""
 
 import concurrent.futures
+import http.client
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import openai
 import pytest
 
 from ask import complete
-from server import DEADLINE_S, NAME, PATIENCE, PROGRAM, Server, eventually
+from server import DEADLINE_S, NAME, PATIENCE, PROGRAM, Server, eventually, free_port
 
 
 class Store:
@@ -59,6 +60,34 @@ def test_keys_work_until_they_are_revoked(store):
         eventually(lambda: status_of(server, later) == 200, 5, "a new key is taken")
         store.run("tenant", "set", "acme", "--no-active")
         eventually(lambda: status_of(server, kept["key"]) == 401, 5, "a suspended tenant is refused")
+
+
+def test_the_admin_api_rules_a_running_server(store):
+    port = free_port()
+    with Server("--tenants", store.path, "--admin-key", "master", "--admin-port", str(port)) as server:
+        def admin(method: str, path: str, body: dict | None = None, key: str = "master"):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)
+            connection.request(method, path, json.dumps(body) if body else None,
+                               {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+
+        assert admin("GET", "/admin/tenants", key="guess")[0] == 401
+        assert admin("POST", "/admin/tenants", {"name": "acme", "prepaid": True})[0] == 200
+        key = admin("POST", "/admin/tenants/acme/keys", {"name": "laptop"})[1]
+        eventually(lambda: status_of(server, key["key"]) == 200, 5, "a new key is taken")
+        assert status_of(server, "master") == 401  # It opens nothing else.
+        with pytest.raises(openai.APIStatusError) as poor:
+            complete(server.client(api_key=key["key"]), max_tokens=1)
+        assert poor.value.status_code == 402
+        assert admin("POST", "/admin/tenants/acme/credit", {"amount": "1"})[0] == 200
+        balance = lambda: server.get("/user/balance", {"Authorization": f"Bearer {key['key']}"}).json()
+        eventually(lambda: balance()["is_available"], 5, "the credit has arrived")
+        complete(server.client(api_key=key["key"]), max_tokens=3)
+        rows = eventually(lambda: admin("GET", "/admin/tenants/acme/ledger")[1]["data"], 5, "booked")
+        assert rows[0]["output_tokens"] == 3 and rows[0]["key"] == key["id"]
+        assert admin("DELETE", "/admin/keys/" + key["id"])[0] == 200
+        eventually(lambda: status_of(server, key["key"]) == 401, 5, "a revoked key is refused")
 
 
 def test_the_bill_is_what_was_delivered_and_402_follows(store):

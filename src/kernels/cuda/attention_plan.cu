@@ -11,6 +11,8 @@
 #include "base/check.h"
 #include "kernels/cuda/attention_plan.h"
 #include "kernels/cuda/attention_tiles.cuh"
+#include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/launch.cuh"
 
 namespace galley::kernels::cuda {
 namespace {
@@ -228,6 +230,8 @@ template <int kWidth>
 __global__ __launch_bounds__(kCombineRows *
                              32) void combine_kernel(AttentionPlanConfig config, StepBatch batch,
                                                      AttentionPlan plan, AttentionOutput out) {
+  hopper::let_next_kernel_start();
+  hopper::wait_previous_kernels();
   const int blocks_per_unit = (config.rows_per_unit + kCombineRows - 1) / kCombineRows;
   const int index = static_cast<int>(blockIdx.x) / blocks_per_unit;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
@@ -331,23 +335,18 @@ cudaError_t attention_combine(const AttentionPlanConfig& config, const StepBatch
   const dim3 grid(
       static_cast<unsigned>(units * ((config.rows_per_unit + kCombineRows - 1) / kCombineRows)),
       static_cast<unsigned>(config.copies));
-  const auto launch = [&](auto kernel) {
-    kernel<<<grid, kCombineRows * 32, 0, stream>>>(config, batch, plan, out);
-  };
+  const LaunchShape shape{.grid = grid, .threads = kCombineRows * 32};
   switch (config.width) {
     case 64:
-      launch(combine_kernel<64>);
-      break;
+      return launch(combine_kernel<64>, shape, stream, config, batch, plan, out);
     case 128:
-      launch(combine_kernel<128>);
-      break;
+      return launch(combine_kernel<128>, shape, stream, config, batch, plan, out);
     case 512:
-      launch(combine_kernel<512>);
-      break;
+      return launch(combine_kernel<512>, shape, stream, config, batch, plan, out);
     default:
       GALLEY_CHECK(false, "widths are 64, 128 and 512");
   }
-  return cudaGetLastError();
+  return cudaSuccess;
 }
 
 }  // namespace galley::kernels::cuda

@@ -116,6 +116,7 @@ Result<std::unique_ptr<CudaOps>> CudaOps::make(const CudaOptions& options) {
   ops->check(cudaMemsetAsync(workspace, 0, CublasLt::kWorkspaceBytes, ops->stream_), "workspace");
   ops->check(ops->staging_.reserve(kStagingBytes, twin), "pinned memory");
   for (cudaEvent_t& event : ops->events_) ops->check(cudaEventCreate(&event), "events");
+  ops->check(cudaEventCreate(&ops->recorded_begin_), "events");
   if (!ops->status_.ok()) return ops->status_;
   return ops;
 }
@@ -149,7 +150,7 @@ CudaOps::~CudaOps() {
   if (stream_ == nullptr) return;
   cudaStreamSynchronize(stream_);
   recordings_.clear();
-  for (cudaEvent_t event : events_) {
+  for (cudaEvent_t event : {events_[0], events_[1], events_[2], recorded_begin_}) {
     if (event != nullptr) cudaEventDestroy(event);
   }
   cudaStreamDestroy(stream_);

@@ -97,8 +97,9 @@ class CudaOps final : public Ops {
   // Activations as a matrix product takes them (ops.h, Precision), in scratch where they must be
   // changed: bf16 beside bf16 weights, e4m3 values beside FP8 ones (as f32: the reference form).
   Matrix prepare(const Matrix& x, DType weight_dtype);
-  // out = x * weight^T of prepared activations; out is f32 or bf16.
-  void multiply(const Matrix& x, const Weight& weight, const Matrix& out);
+  // out = x * weight^T of prepared activations; out is f32 or bf16. True: the bias is in it.
+  bool multiply(const Matrix& x, const Weight& weight, const Weight& bias, const Matrix& out);
+  bool gate_and_up(const Matrix& x, const MlpWeights& weights, const Matrix& out);
   bool is_fp8(const Matrix& x, const Weight& weight) const;  // fp8_gemm.h takes them
   Fp8Rows quantise(const Matrix& x);                         // in scratch
   void multiply_fp8(const Fp8Rows& x, const Weight& weight, const Matrix& out);
@@ -165,6 +166,8 @@ class CudaOps final : public Ops {
   std::map<std::pair<DType, float>, const void*> draw_tables_;
   std::unordered_map<uint64_t, Recording> recordings_;
   cudaEvent_t events_[3] = {};  // this step's begin and end, the end of the step before
+  cudaEvent_t recorded_begin_ = nullptr;  // the first node of every recording
+  cudaEvent_t begin_ = nullptr;           // events_[0], or recorded_begin_
   bool in_work_ = false, has_counted_ = false;
   DeviceTimes times_;
   std::shared_ptr<SampleArrays> sample_;  // made by the first call

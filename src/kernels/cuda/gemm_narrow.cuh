@@ -39,6 +39,7 @@ constexpr int kSharedMax = 227 * 1024;
 
 struct Args {
   CUtensorMap weight;          // dense: [M, K], box of 64 x 128 bytes
+  CUtensorMap second_weight;   // dense, two matrices: likewise
   CUtensorMap x;               // [rows, K], box of kN x 128 bytes
   CUtensorMap x_scales;        // FP8: [K / 128, rows] f32, box of 1 x kN
   const float* weight_scales;  // FP8, dense: [ceil(M / 128), scale_blocks]
@@ -53,7 +54,8 @@ struct Args {
   void* y;                     // [rows, y_ld] bf16, or f32 if y_f32
   int64_t y_ld;
   bool y_f32;
-  Fp8Rows quantized;  // SwiGLU beside FP8: the result
+  const __nv_bfloat16* bias;  // dense: [M], or null
+  Fp8Rows quantized;          // SwiGLU beside FP8: the result
 };
 
 template <bool kFp8_, int kN_, int kMatrices_, bool kReduce_, bool kSplit_, bool kGrouped_>
@@ -205,7 +207,7 @@ __device__ void feed(const Args& a, Ring<S> ring) {
     const CUtensorMap* maps[S::kMatrices];
 #pragma unroll
     for (int m = 0; m < S::kMatrices; ++m) {
-      maps[m] = &a.weight;
+      maps[m] = m == 0 ? &a.weight : &a.second_weight;
       if constexpr (S::kGrouped) {
         maps[m] = a.experts.map(a.first_matrix + m, unit.expert);
         if (acquired != unit.expert) hopper::acquire_map(maps[m]);
@@ -389,6 +391,20 @@ __device__ __forceinline__ void leave_f32(const Args& a, const Unit& unit, int m
   }
 }
 
+template <typename S>
+__device__ __forceinline__ void add_bias(const Args& a, const Unit& unit, int m0,
+                                         float (&value)[S::kN / 2]) {
+  if (a.bias == nullptr) return;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int32_t feature = unit.feature + m0 + 8 * h;
+    const float bias = feature < a.features ? __bfloat162float(a.bias[feature]) : 0.0f;
+#pragma unroll
+    for (int i = 0; i < S::kN / 2; ++i)
+      if (i / 2 % 2 == h) value[i] += bias;
+  }
+}
+
 // Quantises the tile's 128 channels of each token: one group of the result.
 template <typename S>
 __device__ __forceinline__ void leave_quantized(const Args& a, const Unit& unit, int m0,
@@ -467,14 +483,19 @@ __device__ __forceinline__ void leave_reduced(const Args& a, const Unit& unit, f
         total.w += part.w;
       }
     }
-    const float values[4] = {total.x, total.y, total.z, total.w};
     const int32_t feature = unit.feature + 4 * v;
+    float values[4] = {total.x, total.y, total.z, total.w};
+    if (a.bias != nullptr) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c)
+        if (feature + c < a.features) values[c] += __bfloat162float(a.bias[feature + c]);
+    }
     const int64_t at = (int64_t{unit.row} + n) * a.y_ld + feature;
     const bool whole = aligned && feature + 4 <= a.features;
     if (a.y_f32) {
       float* to = static_cast<float*>(a.y) + at;
       if (whole) {
-        *reinterpret_cast<float4*>(to) = total;
+        *reinterpret_cast<float4*>(to) = make_float4(values[0], values[1], values[2], values[3]);
       } else {
         for (int c = 0; c < 4 && feature + c < a.features; ++c) to[c] = values[c];
       }
@@ -532,10 +553,13 @@ __device__ __forceinline__ void work(const Args& a, Ring<S>& ring, uint8_t* stag
       } else {
         leave_bf16<S>(a, unit, m0, sum[0], out);
       }
-    } else if (a.y_f32) {
-      leave_f32<S>(a, unit, m0, sum[0]);
     } else {
-      leave_bf16<S>(a, unit, m0, sum[0], out);
+      if constexpr (!S::kGrouped) add_bias<S>(a, unit, m0, sum[0]);
+      if (a.y_f32) {
+        leave_f32<S>(a, unit, m0, sum[0]);
+      } else {
+        leave_bf16<S>(a, unit, m0, sum[0], out);
+      }
     }
   }
 }

@@ -2,6 +2,8 @@
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/gqa.h"
+#include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/launch.cuh"
 
 namespace galley::kernels::cuda {
 namespace {
@@ -18,6 +20,8 @@ template <typename T>
 __global__ void __launch_bounds__(256)
     prepare_kernel(GqaShape shape, T* qkv, int64_t ld, RopeTable rope, StepBatch batch,
                    CacheLayer cache) {
+  hopper::let_next_kernel_start();
+  hopper::wait_previous_kernels();
   const int t = blockIdx.x, D = shape.head_dim, half = rope.half_dim;
   const int position = batch.positions[t];
   T* row = qkv + t * ld;
@@ -106,8 +110,11 @@ void CudaOps::gqa_prepare(const GqaShape& shape, const Matrix& qkv, const RopeTa
   GALLEY_CHECK(cache.format != CacheFormat::kFp8Latent, "only MLA has rows of FP8 latents");
   if (batch.num_tokens == 0) return;
   with_activation(qkv.dtype, [&](auto t) {
-    prepare_kernel<<<static_cast<unsigned>(batch.num_tokens), 256, 0, stream_>>>(
-        shape, static_cast<decltype(t)*>(qkv.data), qkv.ld, rope, batch, cache);
+    using T = decltype(t);
+    check(launch(prepare_kernel<T>,
+                 {.grid = dim3(static_cast<unsigned>(batch.num_tokens)), .threads = 256}, stream_,
+                 shape, static_cast<T*>(qkv.data), qkv.ld, rope, batch, cache),
+          "gqa_prepare");
   });
   launched("gqa_prepare");
 }

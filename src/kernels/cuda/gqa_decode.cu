@@ -10,6 +10,8 @@
 #include "kernels/cuda/attention_plan.h"
 #include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/cuda/gqa.h"
+#include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/tensor_map.h"
 
 namespace galley::kernels::cuda {
@@ -70,6 +72,8 @@ __global__ __launch_bounds__(kWarps * 32, kBlocksPerSm) void gqa_decode_kernel(
     hopper::barrier_init_fence();
   }
   __syncthreads();
+  hopper::let_next_kernel_start();
+  hopper::wait_previous_kernels();
 
   uint32_t loaded = 0, used = 0;  // blocks, since the start: stage and phase of each
   const int piece_end = args.partition_begin[blockIdx.x + 1];
@@ -289,15 +293,14 @@ AttentionPlanConfig plan_config(const GqaDecodeConfig& config) {
 }
 
 template <int kDim>
-cudaError_t launch(const AttentionPlanConfig& plan, const CUtensorMap& k_map,
-                   const CUtensorMap& v_map, const KernelArgs& args, cudaStream_t stream) {
-  const auto kernel = gqa_decode_kernel<kDim>;
-  const cudaError_t error = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Layout<kDim>::kBytes);
-  if (error != cudaSuccess) return error;
-  const dim3 grid(static_cast<unsigned>(plan.num_partitions), static_cast<unsigned>(plan.copies));
-  kernel<<<grid, kWarps * 32, Layout<kDim>::kBytes, stream>>>(k_map, v_map, args);
-  return cudaGetLastError();
+cudaError_t launch_decode(const AttentionPlanConfig& plan, const CUtensorMap& k_map,
+                          const CUtensorMap& v_map, const KernelArgs& args, cudaStream_t stream) {
+  return cuda::launch(
+      gqa_decode_kernel<kDim>,
+      {.grid = dim3(static_cast<unsigned>(plan.num_partitions), static_cast<unsigned>(plan.copies)),
+       .threads = kWarps * 32,
+       .shared_bytes = Layout<kDim>::kBytes},
+      stream, k_map, v_map, args);
 }
 
 }  // namespace
@@ -346,8 +349,8 @@ cudaError_t gqa_decode(const GqaDecodeConfig& config, const StepBatch& batch, co
                                   .slots_max = plan.slots_max,
                                   .scale_log2 = shape.scale * 1.4426950408889634f};
   const cudaError_t error = shape.head_dim == 64
-                                ? launch<64>(plan_of, k_map, v_map, kernel_args, stream)
-                                : launch<128>(plan_of, k_map, v_map, kernel_args, stream);
+                                ? launch_decode<64>(plan_of, k_map, v_map, kernel_args, stream)
+                                : launch_decode<128>(plan_of, k_map, v_map, kernel_args, stream);
   if (error != cudaSuccess) return error;
   const int64_t group = shape.num_heads / shape.num_kv_heads;
   const AttentionOutput out = {.data = args.out,

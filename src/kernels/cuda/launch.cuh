@@ -10,6 +10,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
 
 namespace galley::kernels::cuda {
 
@@ -61,7 +62,7 @@ cudaError_t allow_shared(void (*kernel)(Args...), int bytes) {
 
 template <typename... Args>
 cudaError_t launch(void (*kernel)(Args...), const LaunchShape& shape, cudaStream_t stream,
-                   const Args&... args) {
+                   const std::type_identity_t<Args>&... args) {
   if (shape.shared_bytes > 0) {
     const cudaError_t error = allow_shared(kernel, shape.shared_bytes);
     if (error != cudaSuccess) return error;

@@ -1,5 +1,6 @@
-// Matrix products. bf16 activations: fp8_gemm.h beside FP8 weights, cuBLASLt beside bf16 ones. All
-// else: the reference kernel.
+// Matrix products. bf16 activations: fp8_gemm.h beside FP8 weights; beside bf16 ones bf16_gemm.h
+// for few tokens, cuBLASLt for more. All else: the reference kernel.
+#include "kernels/cuda/bf16_gemm.h"
 #include "kernels/cuda/convert.cuh"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/fp8_gemm.h"
@@ -159,8 +160,24 @@ Matrix CudaOps::prepare(const Matrix& x, DType weight_dtype) {
   return {.data = data, .dtype = DType::kF32, .rows = x.rows, .cols = x.cols, .ld = x.cols};
 }
 
-void CudaOps::multiply(const Matrix& x, const Weight& weight, const Matrix& out) {
+bool CudaOps::multiply(const Matrix& x, const Weight& weight, const Weight& bias,
+                       const Matrix& out) {
   if (x.dtype == DType::kBF16 && weight.dtype == DType::kBF16 && !batch_invariant_) {
+    const bool adds_bias = bias && bias.dtype == DType::kBF16;
+    const Bf16GemmArgs few{.x = static_cast<const bf16*>(x.data),
+                           .x_ld = x.ld,
+                           .tokens = x.rows,
+                           .cols = x.cols,
+                           .weight = static_cast<const bf16*>(weight.data),
+                           .bias = adds_bias ? static_cast<const bf16*>(bias.data) : nullptr,
+                           .features = weight.rows,
+                           .y = out.data,
+                           .y_ld = out.ld,
+                           .y_f32 = out.dtype == DType::kF32};
+    if (can_run_bf16_gemm(few)) {
+      check(bf16_gemm(few, stream_), "bf16 product");
+      return adds_bias;
+    }
     const Product product{.x = x.data,
                           .w = weight.data,
                           .out = out.data,
@@ -172,7 +189,7 @@ void CudaOps::multiply(const Matrix& x, const Weight& weight, const Matrix& out)
                           .out_ld = out.ld,
                           .dtype = DType::kBF16,
                           .out_dtype = out.dtype};
-    if (CublasLt::takes(product) && cublas_.multiply(product, stream_)) return;
+    if (CublasLt::takes(product) && cublas_.multiply(product, stream_)) return false;
   }
   const dim3 grid(blocks_of(weight.rows, kTile), blocks_of(x.rows, kTile));
   with_activation(x.dtype, [&](auto tx) {
@@ -185,6 +202,7 @@ void CudaOps::multiply(const Matrix& x, const Weight& weight, const Matrix& out)
       });
     });
   });
+  return false;
 }
 
 void CudaOps::linear(const Matrix& x, const Weight& weight, const Weight& bias, const Matrix& out) {
@@ -194,12 +212,13 @@ void CudaOps::linear(const Matrix& x, const Weight& weight, const Weight& bias, 
   if (x.rows == 0) return;
   GALLEY_CHECK(out.data != x.data, "out is not x");
   scratch_.clear();
+  bool has_bias = false;
   if (is_fp8(x, weight)) {
     multiply_fp8(quantise(x), weight, out);
   } else {
-    multiply(prepare(x, weight.dtype), weight, out);
+    has_bias = multiply(prepare(x, weight.dtype), weight, bias, out);
   }
-  if (bias) {
+  if (bias && !has_bias) {
     const dim3 grid(static_cast<unsigned>(out.rows), blocks_of(out.cols, 4 * kThreads));
     with_activation(out.dtype, [&](auto t) {
       bias_kernel<<<grid, kThreads, 0, stream_>>>(static_cast<decltype(t)*>(out.data), out.ld,
@@ -238,6 +257,25 @@ void CudaOps::gated_mlp_fp8(const Matrix& x, const MlpWeights& weights, const Ma
   launched("gated_mlp");
 }
 
+// silu(gate(x)) * up(x) in one launch; false: not for this type, or this many tokens.
+bool CudaOps::gate_and_up(const Matrix& x, const MlpWeights& weights, const Matrix& out) {
+  if (x.dtype != DType::kBF16 || weights.gate.dtype != DType::kBF16 ||
+      weights.up.dtype != DType::kBF16 || batch_invariant_)
+    return false;
+  const Bf16GemmArgs few{.x = static_cast<const bf16*>(x.data),
+                         .x_ld = x.ld,
+                         .tokens = x.rows,
+                         .cols = x.cols,
+                         .weight = static_cast<const bf16*>(weights.gate.data),
+                         .up = static_cast<const bf16*>(weights.up.data),
+                         .features = weights.gate.rows,
+                         .y = out.data,
+                         .y_ld = out.ld};
+  if (!can_run_bf16_gemm(few)) return false;
+  check(bf16_gemm(few, stream_), "bf16 product");
+  return true;
+}
+
 void CudaOps::gated_mlp(const Matrix& x, const MlpWeights& weights, const Matrix& out) {
   GALLEY_CHECK(weights.gate.rows == weights.up.rows && weights.down.cols == weights.gate.rows &&
                    weights.gate.cols == x.cols && weights.down.rows == out.cols &&
@@ -259,10 +297,12 @@ void CudaOps::gated_mlp(const Matrix& x, const MlpWeights& weights, const Matrix
   }
   const Matrix input = prepare(x, weights.gate.dtype);
   const Matrix gate = hidden(), up = hidden();
-  multiply(input, weights.gate, gate);
-  multiply(input, weights.up, up);
-  swiglu(gate, up);
-  multiply(prepare(gate, weights.down.dtype), weights.down, out);
+  if (!gate_and_up(input, weights, gate)) {
+    multiply(input, weights.gate, {}, gate);
+    multiply(input, weights.up, {}, up);
+    swiglu(gate, up);
+  }
+  multiply(prepare(gate, weights.down.dtype), weights.down, {}, out);
   launched("gated_mlp");
 }
 

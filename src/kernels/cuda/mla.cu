@@ -3,6 +3,8 @@
 // same mathematics.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/mla_decode.h"
 #include "kernels/cuda/mla_prefill.h"
 
@@ -19,6 +21,8 @@ __global__ void __launch_bounds__(256)
                    CacheLayer cache) {
   extern __shared__ float latent[];  // [L + R]
   __shared__ float shared[33];
+  hopper::let_next_kernel_start();
+  hopper::wait_previous_kernels();
   const int t = blockIdx.x, L = shape.latent_dim, R = shape.rope_dim;
   const int position = batch.positions[t], half = rope.half_dim;
   const int head_dim = shape.nope_dim + R;
@@ -105,6 +109,8 @@ __global__ void to_bf16_kernel(const W* w, const float* scales, int64_t rows, in
 
 // The rotated part of each head behind its latent query. One warp is one head of a token.
 __global__ void copy_rope_kernel(const bf16* q, int64_t q_ld, int num_heads, int nope, bf16* out) {
+  hopper::let_next_kernel_start();
+  hopper::wait_previous_kernels();
   const int t = blockIdx.x;
   for (int i = threadIdx.x; i < num_heads * 32; i += blockDim.x) {
     const int h = i / 32, lane = i % 32;
@@ -219,10 +225,13 @@ void CudaOps::mla_prepare(const MlaShape& shape, const Matrix& q, const Matrix& 
   if (batch.num_tokens == 0) return;
   with_activation(q.dtype, [&](auto t) {
     using T = decltype(t);
-    prepare_kernel<<<static_cast<unsigned>(batch.num_tokens), 256,
-                     static_cast<size_t>(L + R) * sizeof(float), stream_>>>(
-        shape, static_cast<T*>(q.data), q.ld, static_cast<const T*>(kv_a.data), kv_a.ld, norm.data,
-        norm.dtype, eps, rope, batch, cache);
+    check(launch(prepare_kernel<T>,
+                 {.grid = dim3(static_cast<unsigned>(batch.num_tokens)),
+                  .threads = 256,
+                  .shared_bytes = static_cast<int>((L + R) * int64_t{sizeof(float)})},
+                 stream_, shape, static_cast<T*>(q.data), q.ld, static_cast<const T*>(kv_a.data),
+                 kv_a.ld, norm.data, norm.dtype, eps, rope, batch, cache),
+          "mla_prepare");
   });
   launched("mla_prepare");
 }
@@ -306,8 +315,9 @@ bool CudaOps::mla_absorbed(const MlaShape& shape, const Matrix& q, const void* k
                      .out_stride = shape.value_dim};
   if (!CublasLt::takes(in) || !CublasLt::takes(back) || !cublas_.multiply(in, stream_))
     return false;
-  copy_rope_kernel<<<static_cast<unsigned>(T), 256, 0, stream_>>>(
-      static_cast<const bf16*>(q.data), q.ld, shape.num_heads, shape.nope_dim, queries);
+  check(launch(copy_rope_kernel, {.grid = dim3(static_cast<unsigned>(T)), .threads = 256}, stream_,
+               static_cast<const bf16*>(q.data), q.ld, shape.num_heads, shape.nope_dim, queries),
+        "mla_attention");
   if (planned_upload_ != num_uploads_) {
     check(mla_decode_plan(config, batch, plan, stream_), "plan of attention");
     planned_upload_ = num_uploads_;

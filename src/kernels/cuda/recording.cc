@@ -23,6 +23,7 @@ void CudaOps::repeat(uint64_t key, const std::function<void()>& operations) {
     if (is_first || !capture(operations, &recording)) return operations();
   }
   check(cudaGraphLaunch(recording.graph, stream_), "a recorded step");
+  begin_ = recorded_begin_;
   planned_upload_ = -1;
 }
 
@@ -32,8 +33,11 @@ bool CudaOps::capture(const std::function<void()>& operations, Recording* record
   cudaGraph_t graph = nullptr;
   cudaError_t error = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
   if (error == cudaSuccess) {
+    // The step begins when the device does, not when the host says so.
+    error = cudaEventRecordWithFlags(recorded_begin_, stream_, cudaEventRecordExternal);
     operations();
-    error = cudaStreamEndCapture(stream_, &graph);
+    const cudaError_t ended = cudaStreamEndCapture(stream_, &graph);
+    if (error == cudaSuccess) error = ended;
   }
   if (error == cudaSuccess) error = cudaGraphInstantiate(&recording->graph, graph, 0);
   if (graph != nullptr) cudaGraphDestroy(graph);
@@ -50,6 +54,7 @@ bool CudaOps::capture(const std::function<void()>& operations, Recording* record
 void CudaOps::begin_work() {
   if (in_work_ || events_[0] == nullptr) return;
   in_work_ = true;
+  begin_ = events_[0];
   check(cudaEventRecord(events_[0], stream_), "the clock of a step");
 }
 
@@ -65,9 +70,9 @@ void CudaOps::count_work() {
   // The first one began when the weights were uploaded.
   const bool counts = std::exchange(has_counted_, true);
   float busy_ms = 0.0f, idle_ms = 0.0f;
-  if (counts && cudaEventElapsedTime(&idle_ms, events_[2], events_[0]) == cudaSuccess)
+  if (counts && cudaEventElapsedTime(&idle_ms, events_[2], begin_) == cudaSuccess)
     times_.idle_ms += static_cast<double>(idle_ms);
-  if (counts && cudaEventElapsedTime(&busy_ms, events_[0], events_[1]) == cudaSuccess)
+  if (counts && cudaEventElapsedTime(&busy_ms, begin_, events_[1]) == cudaSuccess)
     times_.busy_ms += static_cast<double>(busy_ms);
   times_.steps += 1;
   std::swap(events_[1], events_[2]);

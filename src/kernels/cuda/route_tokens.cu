@@ -3,6 +3,8 @@
 
 #include "kernels/cuda/convert.cuh"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/launch.cuh"
 
 namespace galley::kernels::cuda {
 namespace {
@@ -52,6 +54,8 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ float groups[kGroupsMax];
   __shared__ bool kept[kGroupsMax];
   __shared__ float shared[33];
+  hopper::let_next_kernel_start();
+  hopper::wait_previous_kernels();
   const int E = shape.num_experts, K = shape.experts_per_token, G = shape.num_groups;
   const float* row = logits + blockIdx.x * ld;
   if (shape.scoring == Scoring::kSigmoid) {
@@ -130,8 +134,10 @@ void CudaOps::route_tokens(const RouteShape& shape, const Matrix& logits, const 
   GALLEY_CHECK(K > 0 && K <= E / G * shape.num_groups_kept, "K experts are left to choose from");
   GALLEY_CHECK(E <= kExpertsMax && G <= kGroupsMax, "make() refused wider routers");
   if (logits.rows == 0) return;
-  route_kernel<<<static_cast<unsigned>(logits.rows), kThreads, 0, stream_>>>(
-      shape, static_cast<const float*>(logits.data), logits.ld, bias, experts, weights);
+  check(launch(route_kernel,
+               {.grid = dim3(static_cast<unsigned>(logits.rows)), .threads = kThreads}, stream_,
+               shape, static_cast<const float*>(logits.data), logits.ld, bias, experts, weights),
+        "route_tokens");
   launched("route_tokens");
 }
 

@@ -2,6 +2,8 @@
 // alone.
 #include "kernels/cuda/convert.cuh"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/launch.cuh"
 
 namespace galley::kernels::cuda {
 namespace {
@@ -33,6 +35,8 @@ __global__ void gather_kernel(const T* x, int64_t x_ld, const int32_t* rows, int
 
 template <typename T>
 __global__ void add_kernel(T* a, int64_t a_ld, const T* b, int64_t b_ld, int64_t cols) {
+  hopper::let_next_kernel_start();
+  hopper::wait_previous_kernels();
   for (int64_t i = threadIdx.x + int64_t{blockIdx.y} * blockDim.x; i < cols;
        i += int64_t{blockDim.x} * gridDim.y) {
     T& to = a[blockIdx.x * a_ld + i];
@@ -83,6 +87,8 @@ struct alignas(16) Vector {
 template <int kVectors>
 __global__ void __launch_bounds__(kThreads) norm_bf16_kernel(NormArgs a) {
   __shared__ float shared[33];
+  hopper::let_next_kernel_start();
+  hopper::wait_previous_kernels();
   const auto* x =
       reinterpret_cast<const Vector*>(static_cast<const bf16*>(a.x) + blockIdx.x * a.x_ld);
   auto* residual =
@@ -140,23 +146,24 @@ bool is_vectors(const NormArgs& a, DType dtype) {
          is_aligned(a.residual) && is_aligned(a.out) && is_aligned(a.weight);
 }
 
-void launch_norm(const NormArgs& a, int64_t rows, DType dtype, cudaStream_t stream) {
+cudaError_t launch_norm(const NormArgs& a, int64_t rows, DType dtype, cudaStream_t stream) {
   const auto grid = static_cast<unsigned>(rows);
   if (is_vectors(a, dtype)) {
+    const LaunchShape shape{.grid = dim3(grid), .threads = kThreads};
     const int64_t vectors = (a.cols / kVector + kThreads - 1) / kThreads;
     if (vectors <= 1) {
-      norm_bf16_kernel<1><<<grid, kThreads, 0, stream>>>(a);
+      return launch(norm_bf16_kernel<1>, shape, stream, a);
     } else if (vectors <= 2) {
-      norm_bf16_kernel<2><<<grid, kThreads, 0, stream>>>(a);
+      return launch(norm_bf16_kernel<2>, shape, stream, a);
     } else if (vectors <= 4) {
-      norm_bf16_kernel<4><<<grid, kThreads, 0, stream>>>(a);
+      return launch(norm_bf16_kernel<4>, shape, stream, a);
     } else {
-      norm_bf16_kernel<8><<<grid, kThreads, 0, stream>>>(a);
+      return launch(norm_bf16_kernel<8>, shape, stream, a);
     }
-    return;
   }
   with_activation(dtype,
                   [&](auto t) { norm_kernel<decltype(t)><<<grid, kThreads, 0, stream>>>(a); });
+  return cudaGetLastError();
 }
 
 }  // namespace
@@ -194,17 +201,18 @@ void CudaOps::rms_norm(const Matrix& x, const Weight& weight, float eps, const M
                    out.dtype == x.dtype && weight.dtype != DType::kF8E4M3,
                "x, weight and out have the same columns");
   if (x.rows == 0) return;
-  launch_norm({.x = x.data,
-               .x_ld = x.ld,
-               .residual = nullptr,
-               .residual_ld = 0,
-               .weight = weight.data,
-               .weight_dtype = weight.dtype,
-               .eps = eps,
-               .cols = x.cols,
-               .out = out.data,
-               .out_ld = out.ld},
-              x.rows, x.dtype, stream_);
+  check(launch_norm({.x = x.data,
+                     .x_ld = x.ld,
+                     .residual = nullptr,
+                     .residual_ld = 0,
+                     .weight = weight.data,
+                     .weight_dtype = weight.dtype,
+                     .eps = eps,
+                     .cols = x.cols,
+                     .out = out.data,
+                     .out_ld = out.ld},
+                    x.rows, x.dtype, stream_),
+        "rms_norm");
   launched("rms_norm");
 }
 
@@ -215,17 +223,18 @@ void CudaOps::add_rms_norm(const Matrix& x, const Matrix& residual, const Weight
                    residual.dtype == x.dtype && weight.dtype != DType::kF8E4M3,
                "x, residual, weight and out have the same shape");
   if (x.rows == 0) return;
-  launch_norm({.x = x.data,
-               .x_ld = x.ld,
-               .residual = residual.data,
-               .residual_ld = residual.ld,
-               .weight = weight.data,
-               .weight_dtype = weight.dtype,
-               .eps = eps,
-               .cols = x.cols,
-               .out = out.data,
-               .out_ld = out.ld},
-              x.rows, x.dtype, stream_);
+  check(launch_norm({.x = x.data,
+                     .x_ld = x.ld,
+                     .residual = residual.data,
+                     .residual_ld = residual.ld,
+                     .weight = weight.data,
+                     .weight_dtype = weight.dtype,
+                     .eps = eps,
+                     .cols = x.cols,
+                     .out = out.data,
+                     .out_ld = out.ld},
+                    x.rows, x.dtype, stream_),
+        "add_rms_norm");
   launched("add_rms_norm");
 }
 
@@ -237,8 +246,9 @@ void CudaOps::add(const Matrix& a, const Matrix& b) {
                   static_cast<unsigned>((a.cols + 4 * kThreads - 1) / (4 * kThreads)));
   with_activation(a.dtype, [&](auto t) {
     using T = decltype(t);
-    add_kernel<<<grid, kThreads, 0, stream_>>>(static_cast<T*>(a.data), a.ld,
-                                               static_cast<const T*>(b.data), b.ld, a.cols);
+    check(launch(add_kernel<T>, {.grid = grid, .threads = kThreads}, stream_,
+                 static_cast<T*>(a.data), a.ld, static_cast<const T*>(b.data), b.ld, a.cols),
+          "add");
   });
   launched("add");
 }

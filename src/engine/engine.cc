@@ -8,13 +8,14 @@
 namespace galley::engine {
 namespace {
 
-SchedulerLimits scheduler_limits(const EngineOptions& options) {
+SchedulerLimits scheduler_limits(const EngineOptions& options, const RunnerInfo& info) {
   return {.requests_max = options.limits.requests_max,
           .batch_requests_max = options.limits.batch_requests_max,
           .step_tokens_max = options.limits.step_tokens_max,
           .drafts_max = options.drafts,
           .tail_tokens_max = 1 + options.limits.close_tokens_max,
-          .priority_step_ms = options.limits.priority_step_ms};
+          .priority_step_ms = options.limits.priority_step_ms,
+          .lookahead_tokens = info.lookahead_tokens};
 }
 
 OutputToken output_token(const kernels::SampleResult& sampled) {
@@ -47,7 +48,7 @@ Engine::Engine(const EngineOptions& options, Runner* runner, const Clock* clock,
              .key = options.block_key,
              .model = options.model_name},
             &pool_),
-      scheduler_(scheduler_limits(options), &tree_) {
+      scheduler_(scheduler_limits(options, info_), &tree_) {
   const auto requests_max = static_cast<size_t>(options.limits.requests_max);
   const auto batch_max = static_cast<size_t>(options.limits.batch_requests_max);
   live_.resize(requests_max);

@@ -241,10 +241,13 @@ Result<LoadedModel> load_model_runner(const LoadOptions& options, const Progress
       if (progress) progress({.bytes_done = done, .bytes_total = total});
     });
   }
-  const ModelRunnerOptions runner_options{.config = loaded.config,
-                                          .info = runner_info(loaded.config, loaded.plan),
-                                          .cache_format = loaded.plan.cache_format,
-                                          .sample_rows_max = loaded.plan.sample_rows_max};
+  ModelRunnerOptions runner_options{.config = loaded.config,
+                                    .info = runner_info(loaded.config, loaded.plan),
+                                    .cache_format = loaded.plan.cache_format,
+                                    .sample_rows_max = loaded.plan.sample_rows_max};
+  runner_options.pads_steps = options.pads_steps || loaded.ops->records();
+  if (runner_options.pads_steps && loaded.plan.drafts_max == 0)
+    runner_options.info.lookahead_tokens = 1;
   GALLEY_ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner,
                           ModelRunner::make(runner_options, std::move(model), loaded.ops.get()));
   GALLEY_RETURN_IF_ERROR(runner->record([&](int32_t done, int32_t of) {

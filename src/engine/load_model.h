@@ -44,6 +44,7 @@ struct LoadOptions {
   kernels::CpuOptions cpu;              // `precision` is set from dtype, here and below
   kernels::CudaOptions cuda;
   bool time_operations = false;  // LoadedModel::timed is then set
+  bool pads_steps = false;       // ModelRunnerOptions::pads_steps
 };
 
 // Called now and then from the calling thread: while weights are read in, then while the shapes of

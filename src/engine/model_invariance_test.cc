@@ -16,6 +16,7 @@
 
 #include "engine/engine.h"
 #include "engine/load_model.h"
+#include "engine/model_runner.h"
 #include "engine/testing/test_device.h"
 
 namespace galley::engine {
@@ -26,13 +27,14 @@ constexpr int kNeighbours = 64;
 constexpr int32_t kDraftsMax = 3;
 constexpr int32_t kBlocks = 160;
 
-Result<LoadedModel> load(int32_t threads, int32_t drafts) {
+Result<LoadedModel> load(int32_t threads, int32_t drafts, bool pads_steps = false) {
   LoadOptions options;
   options.folder = testing::source_dir() + "/tests/golden/models/v3_fp8_mtp_small";
   options.num_blocks = kBlocks;
   options.max_num_seqs = kNeighbours + 1;
   options.max_num_batched_tokens = 320;
   options.num_speculative_tokens = drafts;
+  options.pads_steps = pads_steps;
   options.cpu.threads = threads;
   options.cpu.pin_threads = false;
   options.device = testing::test_device();
@@ -240,7 +242,7 @@ void run_mix(uint32_t seed, const Suite& suite, LoadedModel* model, Totals* tota
   options.limits.batch_requests_max = pick(1, 8);
   options.limits.step_tokens_max = std::max(options.limits.batch_requests_max, pick(1, 256));
   options.enable_prefix_caching = pick(0, 3) > 0;
-  options.drafts = pick(0, kDraftsMax);
+  options.drafts = std::min(pick(0, kDraftsMax), model->runner->info().drafts_max);
   int count = pick(1, 6);
   if (seed % 25 == 0) {
     count = kNeighbours + 1;
@@ -286,11 +288,12 @@ TEST(ModelInvariance, BitsDoNotDependOnTheWayTheyAreComputed) {
   Suite suite;
   const Status built = suite.build();
   ASSERT_TRUE(built.ok()) << built.message();
-  auto one = load(1, kDraftsMax), two = load(2, kDraftsMax);
-  ASSERT_TRUE(one.ok() && two.ok()) << one.message() << two.message();
+  auto one = load(1, kDraftsMax), two = load(2, kDraftsMax), ahead = load(1, 0, true);
+  ASSERT_TRUE(one.ok() && two.ok() && ahead.ok())
+      << one.message() << two.message() << ahead.message();
   Totals totals;
   const auto run = [&](uint32_t seed) {
-    run_mix(seed, suite, seed % 4 == 0 ? &*two : &*one, &totals);
+    run_mix(seed, suite, seed % 4 == 0 ? &*two : seed % 4 == 1 ? &*ahead : &*one, &totals);
   };
   if (const char* seed = std::getenv("GALLEY_SEED"))
     return run(static_cast<uint32_t>(std::atoll(seed)));
@@ -303,6 +306,12 @@ TEST(ModelInvariance, BitsDoNotDependOnTheWayTheyAreComputed) {
       static_cast<unsigned long long>(totals.hits),
       static_cast<unsigned long long>(totals.accepted),
       static_cast<unsigned long long>(totals.own_accepted));
+  const auto& runner = static_cast<const ModelRunner&>(*ahead->runner);
+  std::printf("%lld items begun before they were planned, %lld in vain\n",
+              static_cast<long long>(runner.num_answered_ahead()),
+              static_cast<long long>(runner.num_begun_in_vain()));
+  EXPECT_GT(runner.num_answered_ahead(), 0);
+  EXPECT_GT(runner.num_begun_in_vain(), 0);
   EXPECT_GT(totals.preemptions, 0u);
   EXPECT_GT(totals.hits, 0u);
   EXPECT_GT(totals.accepted, 0u);

@@ -51,8 +51,9 @@ ModelRunner::ModelRunner(const ModelRunnerOptions& options, std::unique_ptr<mode
     : options_(options),
       model_(std::move(model)),
       ops_(ops),
-      padded_sizes_(ops->records() ? padded_sizes(options.info, options.sample_rows_max)
-                                   : std::vector<int32_t>()),
+      padded_sizes_(ops->records() || options.pads_steps
+                        ? padded_sizes(options.info, options.sample_rows_max)
+                        : std::vector<int32_t>()),
       arrays_(array_limits(options.info, !padded_sizes_.empty()), ops),
       masks_(static_cast<size_t>(options.info.step_requests_max)) {
   const auto tokens = static_cast<size_t>(options.info.step_tokens_max);
@@ -66,6 +67,9 @@ ModelRunner::ModelRunner(const ModelRunnerOptions& options, std::unique_ptr<mode
   samples_.resize(tokens);
   scores_.resize(tokens);
   draft_samples_.resize(requests);
+  ahead_.reserve(requests);
+  next_ahead_.reserve(requests);
+  ahead_samples_.resize(requests);
   after_.resize(requests * 2 * (static_cast<size_t>(options.info.drafts_max) + 1));
   results_.reserve(requests);
 }
@@ -124,14 +128,26 @@ std::span<const StepResult> ModelRunner::execute(std::span<const StepItem> plan)
   begin_step(plan);
   start_masks(plan);
   const StepShape shape = padded_shape(plan);
-  if (shape.sequences > 0) {
+  if (parts_.empty()) {
+    answer_ahead(plan);
+  } else if (shape.sequences > 0) {
     run_decode(shape);
     finish_masks();
     choose_samples(plan);
-    sample_logits(samples_);
+    const bool is_alone = finish_ahead().empty();
+    if (is_alone && may_begin_ahead(plan)) {
+      ops_->begin_sample(first_rows(logits_, size_of_span(rows_)), sample_rows_);
+      const auto count = rows_.size();
+      begin_ahead(plan);
+      ops_->finish_sample(std::span(samples_).first(count));
+      for (Ahead& row : ahead_) row.token = samples_[static_cast<size_t>(row.previous)].token;
+    } else {
+      sample_logits(samples_);
+    }
   } else {
     hidden_ = model_->forward(arrays_.build(parts_, ids_), caches_);
     finish_masks();
+    static_cast<void>(finish_ahead());
     score_prompts(plan);
     choose_samples(plan);
     run_head(
@@ -148,7 +164,8 @@ std::span<const StepResult> ModelRunner::execute(std::span<const StepItem> plan)
     };
     StepResult& result = results_.emplace_back();
     result.id = plan[i].id;
-    result.tokens = at(samples_, item.first_sample, item.num_tokens);
+    result.tokens = item.ahead >= 0 ? at(ahead_samples_, item.ahead, 1)
+                                    : at(samples_, item.first_sample, item.num_tokens);
     result.prompt_scores = at(scores_, item.first_score, item.num_scores);
     result.drafts = tokens_after(i).subspan(static_cast<size_t>(item.num_tokens),
                                             static_cast<size_t>(item.num_drafts));
@@ -170,6 +187,7 @@ void ModelRunner::begin_step(std::span<const StepItem> plan) {
   ids_.clear();
   GALLEY_CHECK(static_cast<int32_t>(plan.size()) <= options_.info.step_requests_max,
                "the step is within its limits");
+  size_t next_ahead = 0;
   for (const StepItem& planned : plan) {
     const int32_t end = planned.token_begin + planned.token_count;
     GALLEY_CHECK(
@@ -180,6 +198,11 @@ void ModelRunner::begin_step(std::span<const StepItem> plan) {
     GALLEY_CHECK(size_of_span(planned.drafts) <= options_.info.drafts_max,
                  "as many drafts as made");
     items_.push_back({.first_row = size_of_span(ids_)});
+    items_.back().ahead = find_ahead(planned, &next_ahead);
+    if (items_.back().ahead >= 0) {
+      num_answered_ahead_ += 1;
+      continue;
+    }
     const auto known = planned.known.subspan(static_cast<size_t>(planned.token_begin),
                                              static_cast<size_t>(planned.token_count));
     GALLEY_CHECK(ids_.size() + known.size() + planned.drafts.size() <= samples_.size(),
@@ -225,10 +248,10 @@ void ModelRunner::finish_masks() {
 
 StepShape ModelRunner::padded_shape(std::span<const StepItem> plan) const {
   const auto size = std::lower_bound(padded_sizes_.begin(), padded_sizes_.end(),
-                                     static_cast<int32_t>(plan.size()));
-  const bool decodes = std::all_of(plan.begin(), plan.end(), [](const StepItem& item) {
-    return item.samples && item.token_count == 1;
-  });
+                                     static_cast<int32_t>(parts_.size()));
+  bool decodes = true;
+  for (size_t i = 0; i < plan.size(); ++i)
+    decodes = decodes && (items_[i].ahead >= 0 || (plan[i].samples && plan[i].token_count == 1));
   if (size == padded_sizes_.end() || !decodes) return {};
   return {.sequences = *size, .queries = 1 + options_.info.drafts_max};
 }
@@ -243,6 +266,16 @@ void ModelRunner::repeat(Recorded what, const StepShape& shape,
 // Every row of a decode step is sampled, in order: its logits are those of all hidden states.
 void ModelRunner::run_decode(const StepShape& shape) {
   step_ = arrays_.build(parts_, ids_, shape);
+  repeat_decode(shape);
+}
+
+void ModelRunner::run_ahead(const StepShape& shape) {
+  step_ = arrays_.build(parts_, ids_, shape, rows_);
+  ops_->take_sampled(arrays_.rows(), arrays_.ids());
+  repeat_decode(shape);
+}
+
+void ModelRunner::repeat_decode(const StepShape& shape) {
   repeat(Recorded::kDecode, shape, [this] {
     hidden_ = model_->forward(step_, caches_);
     model_->logits(hidden_, first_rows(logits_, hidden_.rows));
@@ -282,7 +315,7 @@ Status ModelRunner::record(const RecordedFn& progress) {
   ids_.clear();
   rows_.clear();
   picked_.clear();
-  const auto total = static_cast<int32_t>(padded_sizes_.size());
+  const auto total = ops_->records() ? static_cast<int32_t>(padded_sizes_.size()) : 0;
   const auto begin = std::chrono::steady_clock::now();
   for (int32_t done = 0; done < total; ++done) {
     const auto spent = std::chrono::steady_clock::now() - begin;
@@ -310,7 +343,7 @@ void ModelRunner::score_prompts(std::span<const StepItem> plan) {
   for (size_t i = 0; i < plan.size(); ++i) {
     items_[i].first_score = size_of_span(rows_);
     const StepItem& planned = plan[i];
-    if (planned.sampling->prompt_logprobs < 0) continue;
+    if (planned.sampling->prompt_logprobs < 0 || items_[i].ahead >= 0) continue;
     const int32_t end = std::min(planned.token_begin + planned.token_count, planned.prompt_len - 1);
     for (int32_t position = planned.token_begin; position < end; ++position) {
       rows_.push_back(items_[i].first_row + position - planned.token_begin);
@@ -365,7 +398,7 @@ void ModelRunner::choose_samples(std::span<const StepItem> plan) {
     const StepItem& planned = plan[i];
     Item& item = items_[i];
     item.first_sample = size_of_span(rows_);
-    if (!planned.samples) continue;
+    if (!planned.samples || item.ahead >= 0) continue;
     if (has_penalties(*planned.sampling)) {
       constexpr int64_t kForcedMax = 256;  // tokens the engine may append by itself; 64 today
       const auto tokens_max = static_cast<size_t>(

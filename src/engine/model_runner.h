@@ -8,6 +8,12 @@
 // is a pure function of (seed, position), so verifying a draft by sampling its position as usual
 // keeps the distribution exactly, penalties and top_p included.
 //
+// Ahead      after a step in which every item decodes, and by rules that need no earlier token, the
+//            next step is begun before this one's tokens are known: they stay on the device. What
+//            the engine then plans is compared with what was begun (model_runner_ahead.cc). Equal
+//            items have their answer already; the rest is computed as usual, and what nobody
+//            planned is dropped: its rows lie behind the known tokens of a sequence, where the next
+//            step that reads them writes them first.
 // MTP cache  row i of the MTP layer's cache belongs to position i and was made from the hidden
 // state
 //            at i and the token at i + 1. It is written in the step that computes position i, once
@@ -42,6 +48,8 @@ struct ModelRunnerOptions {
   RunnerInfo info;
   kernels::CacheFormat cache_format = kernels::CacheFormat::kBF16;
   int32_t sample_rows_max = model::kSampleRowsMax;  // of logits at one time
+  // Pads decode steps and begins them ahead; always where the backend records. For tests.
+  bool pads_steps = false;
 };
 
 // The numbers of sequences that decode steps are padded to, ascending: every power of two up to 8,
@@ -58,7 +66,7 @@ class ModelRunner final : public Runner {
 
   const RunnerInfo& info() const override { return options_.info; }
   std::span<const StepResult> execute(std::span<const StepItem> plan) override;
-  void forget(RequestId id) override { penalties_.erase(id); }
+  void forget(RequestId id) override;
 
   // Where the backend records: makes the recordings of all padded shapes, the largest first, for at
   // most kRecordingMsMax; what is left is recorded when it first comes. Start-up only.
@@ -67,6 +75,9 @@ class ModelRunner final : public Runner {
   Status record(const RecordedFn& progress);
 
   const model::Model& model() const { return *model_; }
+  // Items whose step was begun before it was planned, and items begun that nobody planned.
+  int64_t num_answered_ahead() const { return num_answered_ahead_; }
+  int64_t num_begun_in_vain() const { return num_begun_ahead_ - num_answered_ahead_; }
 
  private:
   // One item's place in the step's rows and results.
@@ -78,9 +89,20 @@ class ModelRunner final : public Runner {
     int32_t num_drafts = 0;    // for the next step
     int32_t first_score = 0;   // in scores_
     int32_t num_scores = 0;
+    int32_t ahead = -1;      // in ahead_: this step's answer was begun already; -1: it was not
     int32_t draft_row = -1;  // of the newest draft pass; -1: takes no part in it
     bool may_draft = false;
     Status status = {};  // of its masks
+  };
+  // One row of a step that was begun before it was planned.
+  struct Ahead {
+    RequestId id = 0;
+    int32_t position = 0;  // of the token that it computes
+    int32_t previous = 0;  // the row of the step before that samples that token
+    int32_t token = -1;    // that token, once it is known
+    BlockId block = -1;    // of the position
+    const SamplingParams* sampling = nullptr;
+    bool is_over = false;  // nobody wants it any more
   };
   using HeadFn = void (*)(model::Model&, const Matrix& hidden, const Matrix& logits);
 
@@ -96,9 +118,19 @@ class ModelRunner final : public Runner {
   StepShape padded_shape(std::span<const StepItem> plan) const;
   // The device's part of a padded step and of its drafts: parts_ and ids_ to logits_.
   void run_decode(const StepShape& shape);
+  void run_ahead(const StepShape& shape);  // as run_decode(), of the newest sampled tokens
   void run_first_draft(const StepShape& shape);
   void run_next_draft(const StepShape& shape);
+  void repeat_decode(const StepShape& shape);
   void repeat(Recorded what, const StepShape& shape, const std::function<void()>& operations);
+
+  // model_runner_ahead.cc
+  bool may_begin_ahead(std::span<const StepItem> plan) const;
+  void begin_ahead(std::span<const StepItem> plan);
+  static bool is_last(const StepItem& item);
+  int32_t find_ahead(const StepItem& item, size_t* from) const;
+  std::span<kernels::SampleResult> finish_ahead();
+  void answer_ahead(std::span<const StepItem> plan);
 
   void start_masks(std::span<const StepItem> plan);
   void start_draft_masks(std::span<const StepItem> plan);
@@ -149,6 +181,10 @@ class ModelRunner final : public Runner {
   std::vector<kernels::SampleResult> draft_samples_;
   std::vector<int32_t> after_;  // for each item: its new tokens, then its new drafts
   std::vector<StepResult> results_;
+  std::vector<Ahead> ahead_;       // rows of the step that was begun; its sample is under way
+  std::vector<Ahead> next_ahead_;  // of the one after
+  std::vector<kernels::SampleResult> ahead_samples_;
+  int64_t num_begun_ahead_ = 0, num_answered_ahead_ = 0;
   model::Step step_;
   Matrix hidden_;               // what forward() returned; the same memory every time
   Matrix drafted_;              // what draft() returned, likewise

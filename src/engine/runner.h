@@ -33,7 +33,8 @@ struct StepItem {
   int32_t token_count = 0;          // >= 1, drafts not counted: token_begin + token_count <= known
   std::span<const int32_t> drafts;  // follow the newest known token; only when `samples`
   bool samples = false;             // the last position is the newest known token: sample after it
-  std::span<const BlockId> blocks;  // hold positions [0, token_begin + token_count + drafts)
+  // Hold positions [0, token_begin + token_count + drafts), mostly lookahead_tokens more.
+  std::span<const BlockId> blocks;
   const SamplingParams* sampling = nullptr;
   std::span<const int32_t> banned;  // tokens that may not be sampled now (min_tokens)
   // Knows `known`; its masks are the runner's to make and obey. Null: every token is allowed.
@@ -64,6 +65,9 @@ struct RunnerInfo {
   int32_t step_tokens_max = 0;    // tokens (drafts included) in one step
   int32_t step_requests_max = 0;  // items in one step
   int32_t drafts_max = 0;         // 0: no speculation
+  // Positions beyond a step's for which an item's blocks had better have room: the runner may begin
+  // the next step before it is planned.
+  int32_t lookahead_tokens = 0;
 };
 
 class Runner {

@@ -197,6 +197,7 @@ void Scheduler::secure_blocks(int32_t* token_budget) {
 
 bool Scheduler::try_secure(Sequence* sequence, int32_t* token_budget) {
   const int32_t end = sequence->computed + sequence->plan_tokens;
+  look_ahead(sequence, end + sequence->plan_drafts);
   if (tree_->try_grow(&sequence->blocks, end + sequence->plan_drafts)) return true;
   *token_budget += sequence->plan_drafts;  // Guessing must not cost another its blocks.
   sequence->plan_drafts = 0;
@@ -228,6 +229,14 @@ void Scheduler::admit_waiting(int32_t* token_budget) {
     *token_budget -= sequence.plan_tokens;
     plan(slot);
   }
+}
+
+// Takes the blocks of the positions after `end` too, where nobody could miss them in this step.
+void Scheduler::look_ahead(Sequence* sequence, int32_t end) {
+  if (limits_.lookahead_tokens == 0 || tree_->num_available() <= 2 * num_running()) return;
+  const int32_t last = sequence->prompt_len + sequence->output_tokens_max - 1;
+  static_cast<void>(
+      tree_->try_grow(&sequence->blocks, std::min(end + limits_.lookahead_tokens, last)));
 }
 
 kv::PrefixTree::Match Scheduler::find_prefix(Sequence* sequence) const {

@@ -52,6 +52,7 @@ struct SchedulerLimits {
   // prompts. More than 1 where the engine appends tokens by itself.
   int32_t tail_tokens_max = 1;
   int64_t priority_step_ms = 60'000;
+  int32_t lookahead_tokens = 0;  // RunnerInfo::lookahead_tokens
 };
 
 // A live sequence's place in the scheduler: 0 .. requests_max - 1. Reused once the sequence is
@@ -176,6 +177,7 @@ class Scheduler {
   void secure_blocks(int32_t* token_budget);
   void admit_waiting(int32_t* token_budget);
   bool try_secure(Sequence* sequence, int32_t* token_budget);
+  void look_ahead(Sequence* sequence, int32_t end);
   kv::PrefixTree::Match find_prefix(Sequence* sequence) const;
   bool is_being_computed(const Sequence& sequence, const kv::PrefixTree::Match& hit) const;
   bool has_room_for(const Sequence& sequence, const kv::PrefixTree::Match& hit) const;

@@ -138,7 +138,8 @@ model::Step StepArrays::build(std::span<const SequencePart> parts, std::span<con
   std::fill(at.query_begin + parts.size(), at.query_begin + sequences + 1, used);
   std::fill(at.context_len + parts.size(), at.context_len + sequences, 0);
   std::fill(at.positions + used, at.positions + tokens, 0);
-  std::fill(at.slots + used, at.slots + tokens, limits_.padding_block * kBlockTokens);
+  for (int32_t t = used; t < tokens; ++t)
+    at.slots[t] = limits_.padding_block * kBlockTokens + t % kBlockTokens;
   std::fill(std::ranges::copy(rows, at.rows).out, at.rows + tokens, 0);
   std::fill(std::ranges::copy(picked, at.picked).out, at.picked + sequences, 0);
   std::fill(at.table + parts.size() * static_cast<size_t>(table_ld),

@@ -53,6 +53,7 @@ class StepArrays {
   model::Step build(std::span<const SequencePart> parts, std::span<const int32_t> ids,
                     const StepShape& shape, std::span<const int32_t> rows = {},
                     std::span<const int32_t> picked = {});
+  int32_t* ids() const { return device_; }  // of the newest step, in the backend's memory
   std::span<const int32_t> rows() const { return rows_; }
   std::span<const int32_t> picked() const { return picked_; }
 

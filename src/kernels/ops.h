@@ -40,6 +40,7 @@ namespace galley::kernels {
 
 enum class Precision : uint8_t { kFloat32, kBFloat16 };
 
+constexpr int32_t kSamplesBegun = 2;  // begin_sample() without finish_sample()
 constexpr int32_t kBlockTokens = 64;  // tokens in a KV cache block
 
 // How a row of the cache is stored. kFp8Latent: L e4m3, L/128 f32 scales, R bf16 (V3: 656 bytes).
@@ -54,7 +55,9 @@ struct CacheLayer {
   int64_t row_bytes = 0;
 };
 
-// Where the tokens of one step belong. All arrays are in the backend's memory.
+// Where the tokens of one step belong. All arrays are in the backend's memory. Tokens from
+// query_begin[S] on belong to no sequence: padding, whose cache rows are written where their slots
+// say and whose attention means nothing.
 struct StepBatch {
   int32_t num_tokens = 0;                // T
   int32_t num_sequences = 0;             // S
@@ -262,6 +265,13 @@ class Ops {
   // the host.
   virtual void sample(const Matrix& logits, std::span<const SampleRow> rows,
                       std::span<SampleResult> results) = 0;
+  // sample() in two halves, for a step that begins before the results of the one before are known.
+  // begin_sample() returns at once; finish_sample() waits for the oldest that was begun. At most
+  // kSamplesBegun are under way, and no sample() meanwhile.
+  virtual void begin_sample(const Matrix& logits, std::span<const SampleRow> rows) = 0;
+  virtual void finish_sample(std::span<SampleResult> results) = 0;
+  // ids[i] = the token that the newest sample() or begin_sample() chose for its row rows[i].
+  virtual void take_sampled(std::span<const int32_t> rows, int32_t* ids) = 0;
 };
 
 // Instruction sets of the CPU version. kAuto: the best that CPUID and the system allow.

@@ -27,6 +27,49 @@ std::vector<float> random_logits(Random& random, int64_t size, float scale) {
   return out;
 }
 
+std::byte sync_byte(Ops& ops, const void* at) {
+  std::byte out{};
+  ops.download(&out, at, 1);
+  return out;
+}
+
+// Two under way, their results in order, and the newest one's tokens where the next step wants
+// them.
+TEST_P(Sample, InTwoHalves) {
+  Random random(11);
+  auto ops = make(Precision::kFloat32);
+  constexpr int64_t kVocab = 1000;
+  std::vector<float> first = random_logits(random, 3 * kVocab, 2.0f);
+  std::vector<float> second = random_logits(random, 2 * kVocab, 2.0f);
+  const auto matrix = [](std::vector<float>& logits) {
+    return Matrix{.data = logits.data(),
+                  .dtype = DType::kF32,
+                  .rows = static_cast<int64_t>(logits.size()) / kVocab,
+                  .cols = kVocab,
+                  .ld = kVocab};
+  };
+  std::vector<SampleRow> rows(3);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = {.seed = 5, .position = i};
+  std::vector<SampleResult> expected(5), actual(5);
+  std::vector<float> a = first, b = second;
+  ops->sample(matrix(a), rows, std::span(expected).first(3));
+  ops->sample(matrix(b), std::span(rows).first(2), std::span(expected).last(2));
+  for (int time = 0; time < 3; ++time) {
+    ops->begin_sample(matrix(first), rows);
+    ops->begin_sample(matrix(second), std::span(rows).first(2));
+    const std::vector<int32_t> from = {1, 0, 1};
+    std::vector<int32_t> ids(3, -7);
+    ops->take_sampled(from, ids.data());
+    sync_byte(*ops, from.data());
+    EXPECT_EQ(ids[0], expected[4].token);
+    EXPECT_EQ(ids[1], expected[3].token);
+    EXPECT_EQ(ids[2], expected[4].token);
+    ops->finish_sample(std::span(actual).first(3));
+    ops->finish_sample(std::span(actual).last(2));
+    for (size_t i = 0; i < 5; ++i) EXPECT_EQ(actual[i].token, expected[i].token) << i;
+  }
+}
+
 // --- an independent reading of sampling.h -------------------------------------------------------
 
 // The distribution that a row is drawn from, by sorting.

@@ -225,4 +225,16 @@ void TimedOps::sample(const Matrix& logits, std::span<const SampleRow> rows,
   time({.operation = "sample"}, [&] { inner_->sample(logits, rows, results); });
 }
 
+void TimedOps::begin_sample(const Matrix& logits, std::span<const SampleRow> rows) {
+  time({.operation = "sample"}, [&] { inner_->begin_sample(logits, rows); });
+}
+
+void TimedOps::finish_sample(std::span<SampleResult> results) {
+  inner_->finish_sample(results);
+}
+
+void TimedOps::take_sampled(std::span<const int32_t> rows, int32_t* ids) {
+  time({.operation = "take_sampled"}, [&] { inner_->take_sampled(rows, ids); });
+}
+
 }  // namespace galley::kernels

@@ -93,6 +93,9 @@ class TimedOps final : public Ops {
                      const CacheLayer& cache, const Matrix& out) override;
   void sample(const Matrix& logits, std::span<const SampleRow> rows,
               std::span<SampleResult> results) override;
+  void begin_sample(const Matrix& logits, std::span<const SampleRow> rows) override;
+  void finish_sample(std::span<SampleResult> results) override;
+  void take_sampled(std::span<const int32_t> rows, int32_t* ids) override;
 
  private:
   // `what` holds the operation, its shape and the bytes of one call.

@@ -125,6 +125,9 @@ Status CpuOps::reserve(const StepLimits& limits) {
     thread.arena.set(data + kGemmScratchBytes, each);
     data += kGemmScratchBytes + each;
   }
+  const auto rows = static_cast<size_t>(std::max(limits.sample_rows_max, 0));
+  for (std::vector<SampleResult>& results : begun_) results.reserve(rows);
+  sampled_.reserve(rows);
   limits_ = limits;
   reserved_ = true;
   return Status();

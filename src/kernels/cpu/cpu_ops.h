@@ -64,6 +64,9 @@ class CpuOps final : public Ops {
 
   void sample(const Matrix& logits, std::span<const SampleRow> rows,
               std::span<SampleResult> results) override;
+  void begin_sample(const Matrix& logits, std::span<const SampleRow> rows) override;
+  void finish_sample(std::span<SampleResult> results) override;
+  void take_sampled(std::span<const int32_t> rows, int32_t* ids) override;
 
  private:
   struct ThreadState {
@@ -130,6 +133,9 @@ class CpuOps final : public Ops {
   Arena arena_;                       // of the operation in progress, for all threads
   std::vector<ThreadState> threads_;  // one for each thread of the pool
   std::map<std::pair<DType, float>, std::vector<std::byte>> draw_tables_;
+  std::vector<SampleResult> begun_[kSamplesBegun];  // the oldest at num_finished_
+  uint64_t num_begun_ = 0, num_finished_ = 0;
+  std::vector<int32_t> sampled_;  // tokens of the newest sample()
   StepLimits limits_{};
   bool reserved_ = false;
 };

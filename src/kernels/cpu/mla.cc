@@ -22,8 +22,8 @@ void check_step(const StepBatch& batch, const Matrix& q, const Matrix& out) {
   GALLEY_CHECK(q.rows == batch.num_tokens && out.rows == batch.num_tokens,
                "queries and out have a row for each token of the step");
   GALLEY_CHECK(
-      batch.query_begin[0] == 0 && batch.query_begin[batch.num_sequences] == batch.num_tokens,
-      "the sequences cover the tokens of the step");
+      batch.query_begin[0] == 0 && batch.query_begin[batch.num_sequences] <= batch.num_tokens,
+      "the sequences' tokens are tokens of the step");
 }
 
 // The next multiple of 16 floats: rows of scratch start on a cache line.
@@ -135,8 +135,8 @@ void CpuOps::mla_absorbed(const MlaShape& shape, const Matrix& q, const Weight& 
   });
 
   // Enough groups of heads for every thread, but no smaller than the inner loop likes.
-  const int64_t wanted = (2 * pool_.size() + static_cast<int64_t>(tiles.size()) - 1) /
-                         static_cast<int64_t>(tiles.size());
+  const auto num_tiles = std::max<int64_t>(static_cast<int64_t>(tiles.size()), 1);
+  const int64_t wanted = (2 * pool_.size() + num_tiles - 1) / num_tiles;
   const int64_t heads = std::clamp<int64_t>((N + wanted - 1) / wanted, std::min<int64_t>(N, 4), N);
   const int64_t groups = (N + heads - 1) / heads;
   pool_.for_each(static_cast<int64_t>(tiles.size()) * groups, [&](int64_t i, int32_t thread) {

@@ -254,6 +254,30 @@ void CpuOps::sample(const Matrix& logits, std::span<const SampleRow> rows,
     sample_row(logits.row<float>(i), logits.cols, rows[at], results[at],
                threads_[static_cast<size_t>(thread)].arena);
   });
+  sampled_.clear();
+  for (const SampleResult& result : results) sampled_.push_back(result.token);
+}
+
+void CpuOps::begin_sample(const Matrix& logits, std::span<const SampleRow> rows) {
+  GALLEY_CHECK(num_begun_ - num_finished_ < kSamplesBegun, "few samples are under way");
+  std::vector<SampleResult>& results = begun_[num_begun_++ % kSamplesBegun];
+  results.resize(rows.size());
+  sample(logits, rows, results);
+}
+
+void CpuOps::finish_sample(std::span<SampleResult> results) {
+  GALLEY_CHECK(num_finished_ < num_begun_, "a sample is under way");
+  const std::vector<SampleResult>& begun = begun_[num_finished_++ % kSamplesBegun];
+  GALLEY_CHECK(begun.size() == results.size(), "a result for each row");
+  std::ranges::copy(begun, results.begin());
+}
+
+void CpuOps::take_sampled(std::span<const int32_t> rows, int32_t* ids) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    GALLEY_CHECK(rows[i] >= 0 && static_cast<size_t>(rows[i]) < sampled_.size(),
+                 "a row of the newest sample");
+    ids[i] = sampled_[static_cast<size_t>(rows[i])];
+  }
 }
 
 }  // namespace galley::kernels::cpu

@@ -115,8 +115,10 @@ Result<std::unique_ptr<CudaOps>> CudaOps::make(const CudaOptions& options) {
   // Split products leave parts there in ways that compute-sanitizer's initcheck does not see.
   ops->check(cudaMemsetAsync(workspace, 0, CublasLt::kWorkspaceBytes, ops->stream_), "workspace");
   ops->check(ops->staging_.reserve(kStagingBytes, twin), "pinned memory");
-  for (cudaEvent_t& event : ops->events_) ops->check(cudaEventCreate(&event), "events");
-  ops->check(cudaEventCreate(&ops->recorded_begin_), "events");
+  for (StepClock& clock : ops->clocks_) {
+    ops->check(cudaEventCreate(&clock.begin), "events");
+    ops->check(cudaEventCreate(&clock.end), "events");
+  }
   if (!ops->status_.ok()) return ops->status_;
   return ops;
 }
@@ -150,8 +152,9 @@ CudaOps::~CudaOps() {
   if (stream_ == nullptr) return;
   cudaStreamSynchronize(stream_);
   recordings_.clear();
-  for (cudaEvent_t event : {events_[0], events_[1], events_[2], recorded_begin_}) {
-    if (event != nullptr) cudaEventDestroy(event);
+  for (const StepClock& clock : clocks_) {
+    if (clock.begin != nullptr) cudaEventDestroy(clock.begin);
+    if (clock.end != nullptr) cudaEventDestroy(clock.end);
   }
   cudaStreamDestroy(stream_);
 }

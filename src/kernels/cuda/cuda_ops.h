@@ -85,6 +85,9 @@ class CudaOps final : public Ops {
 
   void sample(const Matrix& logits, std::span<const SampleRow> rows,
               std::span<SampleResult> results) override;
+  void begin_sample(const Matrix& logits, std::span<const SampleRow> rows) override;
+  void finish_sample(std::span<SampleResult> results) override;
+  void take_sampled(std::span<const int32_t> rows, int32_t* ids) override;
 
  private:
   explicit CudaOps(const CudaOptions& options);
@@ -130,10 +133,16 @@ class CudaOps final : public Ops {
     bool failed = false;
   };
   bool capture(const std::function<void()>& operations, Recording* recording);
-  // The first work of a step, the last, and after waiting for it: device_times().
-  void begin_work();
-  void end_work();
-  void count_work();
+  // A step from its first work to the results of its sample(). One more than can be under way: the
+  // end of the one before is needed too.
+  struct StepClock {
+    cudaEvent_t begin = nullptr, end = nullptr;
+    bool counts = false;  // it began when the device was ready, not while weights were loaded
+  };
+  static constexpr uint64_t kStepClocks = kSamplesBegun + 1;
+  StepClock& clock_at(uint64_t step) { return clocks_[step % kStepClocks]; }
+  void begin_work();  // by whatever comes first in a step
+  void count_work();  // of the oldest step, which has ended
 
   void swiglu(const Matrix& gate, const Matrix& up);  // gate = silu(gate) * up
   // What the device must know of `all`, made on the first call with these weights.
@@ -165,10 +174,9 @@ class CudaOps final : public Ops {
   int64_t planned_upload_ = -1;  // the one that plan_ belongs to
   std::map<std::pair<DType, float>, const void*> draw_tables_;
   std::unordered_map<uint64_t, Recording> recordings_;
-  cudaEvent_t events_[3] = {};  // this step's begin and end, the end of the step before
-  cudaEvent_t recorded_begin_ = nullptr;  // the first node of every recording
-  cudaEvent_t begin_ = nullptr;           // events_[0], or recorded_begin_
-  bool in_work_ = false, has_counted_ = false;
+  StepClock clocks_[kStepClocks];
+  uint64_t num_begun_ = 0, num_finished_ = 0;  // samples
+  bool in_work_ = false;
   DeviceTimes times_;
   std::shared_ptr<SampleArrays> sample_;  // made by the first call
   StepLimits limits_{};

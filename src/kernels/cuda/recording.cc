@@ -23,7 +23,6 @@ void CudaOps::repeat(uint64_t key, const std::function<void()>& operations) {
     if (is_first || !capture(operations, &recording)) return operations();
   }
   check(cudaGraphLaunch(recording.graph, stream_), "a recorded step");
-  begin_ = recorded_begin_;
   planned_upload_ = -1;
 }
 
@@ -33,11 +32,8 @@ bool CudaOps::capture(const std::function<void()>& operations, Recording* record
   cudaGraph_t graph = nullptr;
   cudaError_t error = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
   if (error == cudaSuccess) {
-    // The step begins when the device does, not when the host says so.
-    error = cudaEventRecordWithFlags(recorded_begin_, stream_, cudaEventRecordExternal);
     operations();
-    const cudaError_t ended = cudaStreamEndCapture(stream_, &graph);
-    if (error == cudaSuccess) error = ended;
+    error = cudaStreamEndCapture(stream_, &graph);
   }
   if (error == cudaSuccess) error = cudaGraphInstantiate(&recording->graph, graph, 0);
   if (graph != nullptr) cudaGraphDestroy(graph);
@@ -52,30 +48,23 @@ bool CudaOps::capture(const std::function<void()>& operations, Recording* record
 // --- the device's idle time ---------------------------------------------------------------------
 
 void CudaOps::begin_work() {
-  if (in_work_ || events_[0] == nullptr) return;
+  if (in_work_) return;
   in_work_ = true;
-  begin_ = events_[0];
-  check(cudaEventRecord(events_[0], stream_), "the clock of a step");
+  StepClock& clock = clock_at(num_begun_);
+  clock.counts = num_begun_ > 0;
+  check(cudaEventRecord(clock.begin, stream_), "the clock of a step");
 }
 
-void CudaOps::end_work() {
-  if (!in_work_) return;
-  check(cudaEventRecord(events_[1], stream_), "the clock of a step");
-}
-
-// After the stream was waited for: both events have happened, and so has that of the step before.
 void CudaOps::count_work() {
-  if (!in_work_ || !status_.ok()) return;
-  in_work_ = false;
-  // The first one began when the weights were uploaded.
-  const bool counts = std::exchange(has_counted_, true);
-  float busy_ms = 0.0f, idle_ms = 0.0f;
-  if (counts && cudaEventElapsedTime(&idle_ms, events_[2], begin_) == cudaSuccess)
-    times_.idle_ms += static_cast<double>(idle_ms);
-  if (counts && cudaEventElapsedTime(&busy_ms, begin_, events_[1]) == cudaSuccess)
-    times_.busy_ms += static_cast<double>(busy_ms);
+  const StepClock& clock = clock_at(num_finished_);
   times_.steps += 1;
-  std::swap(events_[1], events_[2]);
+  if (!clock.counts || !status_.ok()) return;
+  float busy_ms = 0.0f, idle_ms = 0.0f;
+  cudaEvent_t before = clock_at(num_finished_ + kStepClocks - 1).end;
+  check(cudaEventElapsedTime(&idle_ms, before, clock.begin), "the clock of a step");
+  check(cudaEventElapsedTime(&busy_ms, clock.begin, clock.end), "the clock of a step");
+  times_.idle_ms += static_cast<double>(idle_ms);
+  times_.busy_ms += static_cast<double>(busy_ms);
 }
 
 }  // namespace galley::kernels::cuda

@@ -315,7 +315,7 @@ __device__ void score(const float* values, int size, int wanted, SampleResult* r
 
 __global__ void __launch_bounds__(kThreads)
     sample_kernel(float* all_logits, int64_t ld, int size, const Row* rows, const Edit* edits,
-                  float* originals, const uint32_t* masks, SampleResult* results) {
+                  float* originals, const uint32_t* masks, SampleResult* results, int32_t* tokens) {
   __shared__ uint64_t shared[kWarps + 1];
   __shared__ unsigned long long histogram[kBuckets];
   const Row row = rows[blockIdx.x];
@@ -324,6 +324,7 @@ __global__ void __launch_bounds__(kThreads)
                       row.mask_begin < 0 ? nullptr : masks + row.mask_begin};
   if (threadIdx.x == 0) {
     result->token = row.target;
+    tokens[blockIdx.x] = row.target;
     result->logprob = 0.0f;
     result->rank = 0;
     result->num_top = 0;
@@ -391,13 +392,21 @@ __global__ void __launch_bounds__(kThreads)
       }
       token = draw_token(weights, cut, row.draw, shared);
     }
-    if (threadIdx.x == 0) result->token = token;
+    if (threadIdx.x == 0) {
+      result->token = token;
+      tokens[blockIdx.x] = token;
+    }
     for (int e = row.bias_begin + threadIdx.x; e < row.edit_end; e += kThreads)
       logits.values[edits[e].token] = originals[e];
     __syncthreads();
   }
   __syncthreads();
   if (row.num_logprobs >= 0) score(logits.values, size, row.num_logprobs, result, shared);
+}
+
+__global__ void take_kernel(const int32_t* tokens, const int32_t* rows, int count, int32_t* ids) {
+  const int i = static_cast<int>(threadIdx.x + blockIdx.x * blockDim.x);
+  if (i < count) ids[i] = tokens[rows[i]];
 }
 
 // The changes of one row, in the order of the rules.
@@ -452,31 +461,73 @@ class EditList {
 
 // What one call sends and gets; grows at first, then stays.
 struct CudaOps::SampleArrays {
-  ~SampleArrays() { free_pinned(results); }
+  ~SampleArrays() {
+    for (const Begun& one : begun) free_pinned(one.results);
+  }
 
   std::vector<Row> rows;
   EditList edits;
   std::vector<uint32_t> masks;
-  SampleResult* results = nullptr;  // pinned, so that the copy runs by itself
-  size_t results_max = 0;
+  struct Begun {
+    SampleResult* results = nullptr;  // pinned, so that the copy runs by itself
+    size_t results_max = 0;
+    size_t count = 0;
+  };
+  Begun begun[kSamplesBegun];
+  int32_t* tokens = nullptr;  // of the newest sample(), on the device
+  size_t tokens_max = 0;
 };
 
 void CudaOps::sample(const Matrix& logits, std::span<const SampleRow> rows,
                      std::span<SampleResult> results) {
-  GALLEY_CHECK(logits.dtype == DType::kF32, "logits are f32");
-  GALLEY_CHECK(logits.rows == static_cast<int64_t>(rows.size()) && rows.size() == results.size(),
-               "a row and a result for each row of logits");
+  GALLEY_CHECK(rows.size() == results.size(), "a result for each row of logits");
   if (rows.empty()) return;
+  GALLEY_CHECK(num_begun_ == num_finished_, "no sample is under way");
+  begin_sample(logits, rows);
+  finish_sample(results);
+}
+
+void CudaOps::finish_sample(std::span<SampleResult> results) {
+  GALLEY_CHECK(num_finished_ < num_begun_, "a sample is under way");
+  const SampleArrays::Begun& begun = sample_->begun[num_finished_ % kSamplesBegun];
+  GALLEY_CHECK(results.size() == begun.count, "a result for each row of logits");
+  check(cudaEventSynchronize(clock_at(num_finished_).end), "sample");
+  count_work();
+  ++num_finished_;
+  if (num_finished_ == num_begun_ && !in_work_) staging_.stream_is_idle();
+  std::memcpy(results.data(), begun.results, results.size_bytes());
+}
+
+void CudaOps::take_sampled(std::span<const int32_t> rows, int32_t* ids) {
+  if (rows.empty()) return;
+  GALLEY_CHECK(sample_ != nullptr, "something was sampled");
+  take_kernel<<<static_cast<unsigned>((rows.size() + 255) / 256), 256, 0, stream_>>>(
+      sample_->tokens, rows.data(), static_cast<int>(rows.size()), ids);
+  launched("take_sampled");
+}
+
+void CudaOps::begin_sample(const Matrix& logits, std::span<const SampleRow> rows) {
+  GALLEY_CHECK(logits.dtype == DType::kF32, "logits are f32");
+  GALLEY_CHECK(logits.rows == static_cast<int64_t>(rows.size()) && !rows.empty(),
+               "a row for each row of logits");
+  GALLEY_CHECK(num_begun_ - num_finished_ < kSamplesBegun, "few samples are under way");
+  begin_work();
   if (sample_ == nullptr) sample_ = std::make_shared<SampleArrays>();
   SampleArrays& arrays = *sample_;
-  if (arrays.results_max < rows.size()) {
-    free_pinned(arrays.results);
-    arrays.results_max =
-        std::max(rows.size(), static_cast<size_t>(std::max(limits_.sample_rows_max, 0)));
-    arrays.results =
-        static_cast<SampleResult*>(allocate_pinned(arrays.results_max * sizeof(SampleResult)));
-    GALLEY_CHECK(arrays.results != nullptr, "pinned memory for the results of a step");
+  SampleArrays::Begun& begun = arrays.begun[num_begun_ % kSamplesBegun];
+  const size_t room = std::max(rows.size(), static_cast<size_t>(limits_.sample_rows_max));
+  if (begun.results_max < rows.size()) {
+    free_pinned(begun.results);
+    begun.results = static_cast<SampleResult*>(allocate_pinned(room * sizeof(SampleResult)));
+    begun.results_max = room;
+    GALLEY_CHECK(begun.results != nullptr, "pinned memory for the results of a step");
   }
+  if (arrays.tokens_max < rows.size()) {
+    arrays.tokens = reinterpret_cast<int32_t*>(memory_.take(room * sizeof(int32_t)));
+    arrays.tokens_max = room;
+    GALLEY_CHECK(arrays.tokens != nullptr, "memory for the tokens of a step");
+  }
+  begun.count = rows.size();
   const int64_t words = (logits.cols + 31) / 32;
   arrays.rows.clear();
   arrays.edits.clear(logits.cols);
@@ -517,16 +568,14 @@ void CudaOps::sample(const Matrix& logits, std::span<const SampleRow> rows,
       static_cast<float*>(logits.data), logits.ld, static_cast<int>(logits.cols),
       reinterpret_cast<const Row*>(piece.device),
       reinterpret_cast<const Edit*>(piece.device + edits_at), originals,
-      reinterpret_cast<const uint32_t*>(piece.device + masks_at), device_results);
+      reinterpret_cast<const uint32_t*>(piece.device + masks_at), device_results, arrays.tokens);
   launched("sample");
-  check(cudaMemcpyAsync(arrays.results, device_results, results.size_bytes(),
+  check(cudaMemcpyAsync(begun.results, device_results, rows.size() * sizeof(SampleResult),
                         cudaMemcpyDeviceToHost, stream_),
         "sample");
-  end_work();
-  check(cudaStreamSynchronize(stream_), "sample");
-  staging_.stream_is_idle();
-  count_work();
-  std::memcpy(results.data(), arrays.results, results.size_bytes());
+  check(cudaEventRecord(clock_at(num_begun_).end, stream_), "sample");
+  ++num_begun_;
+  in_work_ = false;
 }
 
 }  // namespace galley::kernels::cuda

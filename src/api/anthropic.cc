@@ -200,8 +200,9 @@ class MessagesReader {
     const std::string id = text_of(block, "id", limits_.name_bytes_max);
     const std::string name = text_of(block, "name", limits_.name_bytes_max);
     const json::value* input = block.fields.find("input");
-    if (block.fields.ok() && (input == nullptr || !input->is_object())) {
+    if (input == nullptr || !input->is_object()) {
       block.fields.fail("input", "invalid_type", block.path + ".input must be an object");
+      return {};
     }
     if (!block.fields.ok()) return {};
     return {{"id", id},

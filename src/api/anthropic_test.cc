@@ -105,9 +105,10 @@ TEST(Messages, ACallCanBeAskedFor) {
 
 TEST(Messages, AFormatCanBeAskedFor) {
   const std::string format = R"({"type":"json_schema","schema":{"type":"array"}})";
+  const std::string before = "{" + kHi + ",";
   for (const std::string& field :
        {"\"output_format\":" + format, "\"output_config\":{\"format\":" + format + "}"}) {
-    const auto asked = parsed("{" + kHi + "," + field + "}").chat.common.grammar;
+    const auto asked = parsed(before + field + "}").chat.common.grammar;
     EXPECT_EQ(asked.kind, text::GrammarSpec::Kind::kJsonSchema);
     EXPECT_EQ(asked.source, R"({"type":"array"})");
   }

@@ -148,8 +148,9 @@ TEST_P(EveryField, BoundsAndTypes) {
   for (const Field& field : fields()) {
     if ((field.endpoints & GetParam()) == 0) continue;
     const auto with = [&](const std::string& value) {
-      const std::string beside = field.beside.empty() ? "" : field.beside + ",";
-      return parse(GetParam(), beside + "\"" + field.name + "\":" + value);
+      std::string members = field.beside.empty() ? "" : field.beside + ",";
+      members.append("\"" + field.name + "\":").append(value);
+      return parse(GetParam(), members);
     };
     for (const std::string& value : field.good) {
       const auto error = with(value);

@@ -203,8 +203,9 @@ TEST(ResponsesFormat, GoesOnFromThePast) {
 TEST(ResponsesFormat, CutAnswersAreIncomplete) {
   const ResponsesRequest request = parsed(R"({"input":"hi","store":false})");
   bool was_kept = false;
-  const auto writer = responses_writer(
-      request, {"1", "r1", 0, "m"}, [&](const std::string&, StoredResponse) { was_kept = true; });
+  const auto writer =
+      responses_writer(request, {"1", "r1", 0, "m"},
+                       [&](const std::string&, const StoredResponse&) { was_kept = true; });
   Choice choice;
   choice.content = "half";
   choice.finish = Finish::kLength;

@@ -42,6 +42,7 @@ TEST(Log, TextFromOutsideCannotForgeALineOrAColour) {
 TEST(Log, LinesOfSeveralThreadsDoNotMix) {
   testing::internal::CaptureStderr();
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([] {
       for (int i = 0; i < 200; ++i) log_info("0123456789");

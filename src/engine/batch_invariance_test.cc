@@ -89,6 +89,7 @@ class Random {
 
 std::vector<int32_t> random_tokens(Random* random, int num_tokens) {
   std::vector<int32_t> tokens;
+  tokens.reserve(static_cast<size_t>(num_tokens));
   for (int i = 0; i < num_tokens; ++i) tokens.push_back(random->pick(0, kVocab - 1));
   return tokens;
 }
@@ -96,6 +97,7 @@ std::vector<int32_t> random_tokens(Random* random, int num_tokens) {
 // Three texts; a prompt is a beginning of one, and perhaps goes on by itself.
 std::vector<Request> make_requests(Random* random) {
   std::vector<std::vector<int32_t>> texts;
+  texts.reserve(3);
   for (int i = 0; i < 3; ++i) texts.push_back(random_tokens(random, 150));
   std::vector<Request> requests;
   for (RequestId id = 1; id <= kNumRequests; ++id) {

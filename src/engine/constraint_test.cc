@@ -74,7 +74,7 @@ std::shared_ptr<const GrammarVocabulary> vocabulary(int32_t vocab_size) {
 }
 
 std::shared_ptr<const CompiledGrammar> compiled(std::shared_ptr<const GrammarVocabulary> words,
-                                                Kind kind, std::string source) {
+                                                Kind kind, const std::string& source) {
   auto made = CompiledGrammar::compile(std::move(words), {kind, source});
   EXPECT_TRUE(made.ok()) << source << ": " << made.message();
   return *made;
@@ -312,6 +312,7 @@ TEST(Constraint, RandomSchemasGiveTheSameWithDraftsAndWithout) {
   std::printf("GALLEY_SEED=%llu\n", static_cast<unsigned long long>(seed));
   Random random(seed);
   std::vector<json::value> schemas;
+  schemas.reserve(kSchemas);
   for (int i = 0; i < kSchemas; ++i) schemas.push_back(random_schema(random, 2));
   const Session plain = run(schemas, 0, seed);
   const Session drafted = run(schemas, 2, seed);

@@ -16,7 +16,6 @@ namespace {
 using testing::Harness;
 using testing::HarnessOptions;
 using testing::Heard;
-using testing::kVocab;
 using testing::request_of;
 using testing::tokens_from;
 

@@ -40,11 +40,13 @@ TEST(EngineStress, EveryRequestEndsOnceWhateverTheThreadsDo) {
     }
   });
   std::vector<std::thread> clients;
+  clients.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     clients.emplace_back([&, t] {
       std::mt19937 random(static_cast<uint32_t>(t + 1));
       for (int i = 0; i < kRequestsEach; ++i) {
-        const auto id = static_cast<RequestId>(t * 1000 + i + 1);
+        const RequestId id =
+            RequestId{1000} * static_cast<RequestId>(t) + static_cast<RequestId>(i) + 1;
         Request request =
             request_of(id, tokens_from(random() % 4, static_cast<int32_t>(1 + random() % 30)),
                        static_cast<int32_t>(1 + random() % 20));

@@ -21,7 +21,6 @@ using galley::testing::Tolerance;
 using kernels::CacheFormat;
 using kernels::Precision;
 using testing::DrivenModel;
-using testing::DriveOptions;
 using testing::Golden;
 using testing::read_golden;
 using testing::TinySequence;

@@ -254,6 +254,7 @@ void run_mix(uint32_t seed, const Suite& suite, LoadedModel* model, Totals* tota
   Meddler runner(model->runner.get(), pick(0, 1) == 0 ? pick(5, 7) : kBlocks,
                  own_drafts ? -1.0 : pick(0, 10) / 10.0, seed);
   std::vector<size_t> chosen;
+  chosen.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i)
     chosen.push_back(static_cast<size_t>(pick(0, static_cast<int>(suite.requests().size()) - 1)));
   for (size_t i = 0; i < chosen.size(); ++i) runner.tell_truth(i + 1, &suite.alone()[chosen[i]]);

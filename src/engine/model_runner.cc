@@ -574,7 +574,8 @@ void ModelRunner::take_drafts(std::span<const StepItem> plan) {
       item.draft_row = -1;
       continue;
     }
-    tokens_after(i)[static_cast<size_t>(item.num_tokens + item.num_drafts++)] = token;
+    const int32_t index = item.num_tokens + item.num_drafts++;
+    tokens_after(i)[static_cast<size_t>(index)] = token;
   }
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "engine/load_model.h"
@@ -12,7 +13,6 @@ namespace galley::engine {
 namespace {
 
 using testing::load_tiny;
-using testing::TinyOptions;
 using testing::TinySequence;
 
 // Tokens of `count` greedy steps after `prompt`, the prompt computed in chunks of `chunk`.
@@ -139,8 +139,8 @@ TEST(ModelRunner, BansEndTokensUntilMinTokensAlsoAmongDrafts) {
 TEST(ModelRunner, AnItemWithoutAnyTokenFailsAlone) {
   auto model = load_tiny({.drafts = 1});
   ASSERT_TRUE(model.ok()) << model.message();
-  std::vector<int32_t> all;
-  for (int32_t i = 0; i < 160; ++i) all.push_back(i);
+  std::vector<int32_t> all(160);
+  std::iota(all.begin(), all.end(), 0);
   SamplingParams sampling = TinySequence::greedy();
   sampling.min_tokens = 1;
   const std::vector<int32_t> known = {1, 2, 3};

@@ -189,8 +189,8 @@ class RandomRun {
   uint64_t& row_at(const PlannedItem& item, int32_t position) {
     const auto blocks = scheduler_.blocks(item.slot);
     const kv::BlockId block = blocks[static_cast<size_t>(position / pool_.block_tokens())];
-    return rows_[static_cast<size_t>(block * pool_.block_tokens() +
-                                     position % pool_.block_tokens())];
+    const int32_t row = block * pool_.block_tokens() + position % pool_.block_tokens();
+    return rows_[static_cast<size_t>(row)];
   }
 
   void compute_row(const PlannedItem& item, int32_t position, int32_t token) {

@@ -44,7 +44,7 @@ struct Fixture {
   // One whole step; every sampling item gets token 1000, and ends at its output_tokens_max.
   std::vector<PlannedItem> step(std::span<const int32_t> drafts = {}) {
     const auto plan = scheduler.plan_step();
-    const std::vector<PlannedItem> items(plan.begin(), plan.end());
+    std::vector<PlannedItem> items(plan.begin(), plan.end());
     static constexpr int32_t kToken[] = {1000};
     std::vector<Outcome> outcomes;
     for (const PlannedItem& item : items) {

@@ -174,6 +174,8 @@ void check_experts(Ops& ops, DType dtype, int64_t tokens, int64_t hidden, int64_
   Random random(seed);
   std::vector<OwnedMlp> owned;
   std::vector<MlpWeights> all;
+  owned.reserve(static_cast<size_t>(num_experts));
+  all.reserve(static_cast<size_t>(num_experts));
   for (int64_t e = 0; e < num_experts; ++e)
     owned.push_back(random_mlp(random, dtype, hidden, inner));
   for (const OwnedMlp& mlp : owned) all.push_back(mlp.weights());

@@ -1,5 +1,7 @@
 // The promise of batch_invariant(): a token's bits do not depend on its neighbours, on how its
 // sequence is cut into steps, or on the number of threads.
+#include <bit>
+
 #include "kernels/testing/attention_fixture.h"
 
 namespace galley::kernels::testing {
@@ -11,7 +13,7 @@ GALLEY_ON_EVERY_IMPLEMENTATION(Invariance);
 // Bits, not values: -0 differs from 0.
 ::testing::AssertionResult same_bits(std::span<const float> a, std::span<const float> b) {
   for (size_t i = 0; i < a.size(); ++i) {
-    if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0)
+    if (std::bit_cast<uint32_t>(a[i]) != std::bit_cast<uint32_t>(b[i]))
       return ::testing::AssertionFailure() << "at " << i << ": " << a[i] << " and " << b[i];
   }
   return ::testing::AssertionSuccess();
@@ -90,6 +92,8 @@ TEST_P(Invariance, NormsAndExperts) {
     SCOPED_TRACE(name_of(dtype));
     std::vector<OwnedMlp> owned;
     std::vector<MlpWeights> all;
+    owned.reserve(6);
+    all.reserve(6);
     for (int i = 0; i < 6; ++i) owned.push_back(random_mlp(random, dtype, 150, 72));
     for (const OwnedMlp& mlp : owned) all.push_back(mlp.weights());
     std::vector<int32_t> experts;

@@ -412,6 +412,7 @@ TEST_P(Sample, VerifiedDraftsAreTheTokensOfPlainSampling) {
   constexpr int32_t kVocab = 23;
   Random random(6);
   std::vector<std::vector<float>> model;  // the logits after each token
+  model.reserve(kVocab);
   for (int32_t i = 0; i < kVocab; ++i) model.push_back(random_logits(random, kVocab, 1.5f));
   SampleRow base{.temperature = 0.9f,
                  .top_p = 0.85f,

@@ -111,7 +111,7 @@ Status Checkpoint::add_shards(const std::string& folder, const std::string& inde
   GALLEY_ASSIGN_OR_RETURN(const ShardMap shards, parse_index(index_text));
   for (const auto& [file, names] : shards) {
     const size_t first = tensors_.size();
-    GALLEY_RETURN_IF_ERROR(add_file(folder + "/" + file, file));
+    GALLEY_RETURN_IF_ERROR(add_file((folder + "/").append(file), file));
     std::unordered_map<std::string_view, bool> listed;
     for (const std::string& name : names) listed.emplace(name, false);
     for (size_t i = first; i < tensors_.size(); ++i) {
@@ -124,8 +124,9 @@ Status Checkpoint::add_shards(const std::string& folder, const std::string& inde
     }
     for (const std::string& name : names) {
       if (!listed.at(name)) {
-        return Status(Code::kCorrupt, std::string(kIndexName) + ": tensor \"" + name +
-                                          "\" is not in " + file + " as it says");
+        std::string message = std::string(kIndexName) + ": tensor \"";
+        message.append(name).append("\" is not in ").append(file).append(" as it says");
+        return Status(Code::kCorrupt, message);
       }
     }
   }

@@ -8,11 +8,11 @@ namespace galley::model {
 namespace {
 
 // Replaces the text of one field, or adds it; an empty value removes the field.
-std::string with(std::string json, const std::string& key, const std::string& value) {
+std::string with(const std::string& json, const std::string& key, const std::string& value) {
   const std::string quoted = "\"" + key + "\":";
   const size_t at = json.find(quoted);
   if (at != std::string::npos) {
-    const size_t end = json.find(";", at);
+    const size_t end = json.find(';', at);
     return json.substr(0, at) + (value.empty() ? "" : quoted + value) + json.substr(end);
   }
   return quoted + value + ";" + json;

@@ -108,7 +108,7 @@ std::string Fields::text(std::string_view key, std::optional<std::string> fallba
   const json::value* const value = find(key);
   if (value == nullptr) {
     if (!fallback.has_value()) missing(key);
-    return fallback.value_or("");
+    return std::move(fallback).value_or("");
   }
   if (!value->is_string()) {
     fail(key, "is " + shown(*value) + ", expected a string");

@@ -237,9 +237,9 @@ Status place(std::span<const std::byte> data, const std::string& where,
     entry.tensor.type = *entry.type;
     const uint64_t begin = entry.offsets[0], end = entry.offsets[1];
     const auto refused = [&](const std::string& why) {
-      return Status(Code::kCorrupt, where + ": tensor \"" + entry.tensor.name +
-                                        "\": data_offsets [" + std::to_string(begin) + ", " +
-                                        std::to_string(end) + "] " + why);
+      std::string message = where + ": tensor \"" + entry.tensor.name + "\": data_offsets [" +
+                            std::to_string(begin) + ", " + std::to_string(end) + "] ";
+      return Status(Code::kCorrupt, message.append(why));
     };
     if (begin > end) return refused("run backwards");
     if (end > data.size())

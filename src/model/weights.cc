@@ -157,7 +157,7 @@ LlamaWeights read_llama_weights(const ModelConfig& config, WeightReader* reader)
     if (config.out_bias) layer.out_bias = reader->bias(attention + ".o_proj", hidden);
     layer.post_norm = reader->norm(name + ".post_attention_layernorm", hidden);
     layer.mlp = read_mlp(reader, name + ".mlp", hidden, config.intermediate_size);
-    weights.layers.push_back(std::move(layer));
+    weights.layers.push_back(layer);
   }
   weights.norm = reader->norm("model.norm", hidden);
   weights.head = read_head(config, reader, weights.embed);

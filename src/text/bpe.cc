@@ -89,7 +89,8 @@ Status Bpe::read_vocab(const boost::json::value& value, const TokenizerLimits& l
     }
     if (!id.is_int64() || id.get_int64() < 0 ||
         id.get_int64() >= static_cast<int64_t>(limits.vocab_max)) {
-      return {Code::kCorrupt, where + ": the id of '" + token + "' is not an integer from 0 to " +
+      return {Code::kCorrupt, (where + ": the id of '").append(token) +
+                                  "' is not an integer from 0 to " +
                                   std::to_string(limits.vocab_max - 1)};
     }
     id_max = std::max(id_max, id.get_int64());
@@ -100,7 +101,7 @@ Status Bpe::read_vocab(const boost::json::value& value, const TokenizerLimits& l
     const int64_t id = entry.value().get_int64();
     std::string& token = tokens_[static_cast<size_t>(id)];
     if (!token.empty()) {
-      return {Code::kCorrupt, where + ": '" + token + "' and '" + std::string(entry.key()) +
+      return {Code::kCorrupt, (where + ": '").append(token) + "' and '" + std::string(entry.key()) +
                                   "' have the same id " + std::to_string(id)};
     }
     token = std::string(entry.key());

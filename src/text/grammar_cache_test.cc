@@ -85,6 +85,7 @@ TEST(GrammarCache, HardSourcesDelayEachOtherOnly) {
   limits.grammar.states_max = UINT64_MAX - 1;
   GrammarCache cache(demo_vocabulary(), limits);
   std::vector<std::future<GrammarCache::Outcome>> hard;
+  hard.reserve(6);
   for (int i = 0; i < 6; ++i) hard.push_back(ask(cache, 1, Kind::kJsonSchema, hard_schema(i)));
   for (int i = 0; i < 3; ++i)
     EXPECT_TRUE(outcome_of(ask(cache, 2, Kind::kRegex, "x{" + std::to_string(i + 1) + "}")).ok());
@@ -103,6 +104,7 @@ TEST(GrammarCache, AFullQueueRefuses) {
   limits.grammar.compile_ms_max = 300;
   GrammarCache cache(demo_vocabulary(), limits);
   std::vector<std::future<GrammarCache::Outcome>> all;
+  all.reserve(12);
   for (int i = 0; i < 12; ++i) all.push_back(ask(cache, 1, Kind::kJsonSchema, hard_schema(i)));
   int refused = 0;
   for (auto& one : all) refused += outcome_of(std::move(one)).code() == Code::kOverloaded ? 1 : 0;

@@ -159,7 +159,7 @@ TEST(Grammar, HostileSourcesMeetABoundInTime) {
   GrammarLimits limits;
   limits.compile_ms_max = 300;
   std::string nested = "[ab]", rules = "root ::= r0\n", wide = R"({"type":"object","properties":{)";
-  for (int i = 0; i < 100; ++i) nested = "(" + nested + "{1,9})";
+  for (int i = 0; i < 100; ++i) nested.insert(0, "(").append("{1,9})");
   for (int i = 0; i < 2000; ++i)
     rules += "r" + std::to_string(i) + " ::= r" + std::to_string((i + 1) % 2000) + " r" +
              std::to_string((i + 7) % 2000) + " | \"a\"\n";

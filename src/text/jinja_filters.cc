@@ -64,7 +64,7 @@ Value replace_filter(Machine& m, const Value& v, Arguments& args) {
 Value int_filter(Machine&, const Value& v, Arguments& args) {
   const Bound bound("int", args, {"default", "base"});
   require_defined(v);
-  const Value fallback = bound.has(0) ? bound[0] : Value(int64_t{0});
+  Value fallback = bound.has(0) ? bound[0] : Value(int64_t{0});
   if (bound.integer(1, 10) != 10) throw Error("int(): only base 10 is supported");
   if (const std::optional<int64_t> i = v.as_int()) return *i;
   const double* d = v.if_double();
@@ -91,7 +91,7 @@ Value int_filter(Machine&, const Value& v, Arguments& args) {
 Value float_filter(Machine&, const Value& v, Arguments& args) {
   const Bound bound("float", args, {"default"});
   require_defined(v);
-  const Value fallback = bound.has(0) ? bound[0] : Value(0.0);
+  Value fallback = bound.has(0) ? bound[0] : Value(0.0);
   if (const std::optional<double> d = v.as_double()) return *d;
   const std::string* s = v.if_string();
   if (s == nullptr) return fallback;

@@ -88,6 +88,7 @@ Value sort_filter(Machine& m, const Value& v, Arguments& args) {
   }
   sort_by(m, keyed, bound.boolean(0, false));
   std::vector<Value> out;
+  out.reserve(keyed.size());
   for (auto& entry : keyed) out.push_back(std::move(entry.second));
   return m.list(std::move(out));
 }
@@ -106,6 +107,7 @@ Value dictsort_filter(Machine& m, const Value& v, Arguments& args) {
   }
   sort_by(m, keyed, bound.boolean(2, false));
   std::vector<Value> out;
+  out.reserve(keyed.size());
   for (auto& entry : keyed) out.push_back(std::move(entry.second));
   return m.list(std::move(out));
 }

@@ -145,6 +145,7 @@ std::string Machine::render(const Block& root, const boost::json::object& contex
   std::string out;
   out_ = &out;
   run(root);
+  out_ = nullptr;
   return out;
 }
 

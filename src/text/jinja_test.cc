@@ -49,6 +49,7 @@ TEST(Jinja, ManyThreadsMayRenderOne) {
   const boost::json::object context = {{"xs", {1, 2, 3}}};
   std::vector<std::thread> threads;
   std::atomic<int> wrong = 0;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       for (int n = 0; n < 200; ++n) {

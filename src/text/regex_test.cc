@@ -19,6 +19,7 @@ std::vector<std::string> matches(std::string_view expression, std::string_view t
   MatchBudget budget = {1'000'000};
   EXPECT_TRUE(pattern->find_all(text, budget, spans).ok());
   std::vector<std::string> out;
+  out.reserve(spans.size());
   for (const Span& s : spans) out.emplace_back(text.substr(s.begin, s.end - s.begin));
   return out;
 }

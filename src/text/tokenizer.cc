@@ -255,7 +255,7 @@ Status Tokenizer::read_template(const json::object& object, const std::string& w
     for (const json::value& id : *ids) {
       if (!id.is_int64() || id.get_int64() < 0 || id.get_int64() >= vocab_size()) {
         return {Code::kCorrupt,
-                where + ".special_tokens: '" + name + "' has an id outside the vocabulary"};
+                (where + ".special_tokens: '").append(name) + "' has an id outside the vocabulary"};
       }
       (text_seen ? after : before).push_back(static_cast<int32_t>(id.get_int64()));
     }

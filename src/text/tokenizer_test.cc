@@ -182,6 +182,7 @@ TEST(Tokenizer, ManyThreadsMayUseOne) {
   const std::vector<int32_t> expected = ids(*t, "hello world<eos> it's 12");
   std::vector<std::thread> threads;
   std::atomic<int> wrong = 0;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       for (int n = 0; n < 200; ++n) {

@@ -63,8 +63,9 @@ class FakeRunner : public Runner {
   void forget(RequestId id) override { forgotten.push_back(id); }
 
   // The output of a request that runs alone, without drafts, until `num_tokens`; ends are ignored.
-  static std::vector<int32_t> reference(std::vector<int32_t> known, const SamplingParams& sampling,
-                                        int32_t vocab_size, int32_t num_tokens,
+  static std::vector<int32_t> reference(const std::vector<int32_t>& known,
+                                        const SamplingParams& sampling, int32_t vocab_size,
+                                        int32_t num_tokens,
                                         std::span<const int32_t> banned_below_min = {}) {
     std::vector<int32_t> output;
     uint64_t row = kRootRow;
@@ -145,10 +146,10 @@ class FakeRunner : public Runner {
       return result;
     }
     tokens_[i].push_back(sampled(item, row));
-    uint64_t draft_row = row;
     bool is_right = true;
     for (size_t d = 0; d < item.drafts.size(); ++d) {
-      draft_row = compute_row(item, num_known + static_cast<int32_t>(d), item.drafts[d]);
+      const uint64_t draft_row =
+          compute_row(item, num_known + static_cast<int32_t>(d), item.drafts[d]);
       is_right = is_right && item.drafts[d] == tokens_[i].back().token;
       if (is_right) tokens_[i].push_back(sampled(item, draft_row));
     }

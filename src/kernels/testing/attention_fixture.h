@@ -132,8 +132,10 @@ struct Rope {
     for (int32_t p = 0; p < positions; ++p) {
       for (int32_t i = 0; i < half_dim; ++i) {
         const double angle = p * std::pow(10000.0, -double(i) / double(half_dim));
-        cos[static_cast<size_t>(p * half_dim + i)] = static_cast<float>(std::cos(angle));
-        sin[static_cast<size_t>(p * half_dim + i)] = static_cast<float>(std::sin(angle));
+        const auto at =
+            static_cast<size_t>(p) * static_cast<size_t>(half_dim) + static_cast<size_t>(i);
+        cos[at] = static_cast<float>(std::cos(angle));
+        sin[at] = static_cast<float>(std::sin(angle));
       }
     }
     table = {

@@ -81,7 +81,8 @@ TEST_F(FrontDoorTest, AWholeAnswerIsKeptOpenWithBlankLines) {
 TEST_F(FrontDoorTest, AnErrorAfterBlankLinesIsABody) {
   Client client(server_.port());
   client.send(post(kChat, chat_body(1, false), "Connection: close\r\n"));
-  server_.upstream.fail_with = api::error_of(Status(Code::kUnavailable, "gone"));
+  server_.upstream.change(
+      [](auto& fake) { fake.fail_with = api::error_of(Status(Code::kUnavailable, "gone")); });
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   busy_.reset();
   const std::string answer = client.read_to_end();

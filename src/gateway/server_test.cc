@@ -242,7 +242,9 @@ TEST(Server, ErrorsBeforeAndAfterTheFirstByte) {
   EXPECT_EQ(status_of(refused), 429);
   EXPECT_TRUE(has(refused, "Retry-After: 1"));
   server.upstream.refuse_with.reset();
-  server.upstream.fail_with = api::error_of(Status(Code::kUnavailable, "engine failed"));
+  server.upstream.change([](auto& fake) {
+    fake.fail_with = api::error_of(Status(Code::kUnavailable, "engine failed"));
+  });
   Client late(server.port());
   late.send(post(kChat, chat_body(3, true)));
   const std::string broken = late.read_until("0\r\n\r\n");
@@ -444,9 +446,9 @@ TEST(Server, DeadlineHeader) {
   EXPECT_EQ(status_of(client.read_response()), 200);
   EXPECT_EQ(server.upstream.deadline_ms, 86'400'000);
   client.send(post("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2}",
-                   "x-galley-deadline-ms: 7\r\n"));
+                   "x-galley-deadline-ms: 7000\r\n"));
   EXPECT_EQ(status_of(client.read_response()), 200);
-  EXPECT_EQ(server.upstream.deadline_ms, 7);
+  EXPECT_EQ(server.upstream.deadline_ms, 7000);
 }
 
 TEST(Server, ReadyFollowsTheUpstream) {

@@ -70,7 +70,7 @@ Result<std::unique_ptr<Model>> make_model(const ModelConfig& config, const Model
   }
   std::vector<std::string> ignored;
   GALLEY_RETURN_IF_ERROR(reader.finish(&ignored));
-  deepseek.memory = reader.take_memory();
+  (config.has_mla() ? deepseek.memory : llama.memory) = reader.take_memory();
   if (!ignored.empty()) {
     notes->push_back("ignored " + std::to_string(ignored.size()) +
                      " rotary buffers of an old checkpoint, from \"" + ignored.front() + "\" on");

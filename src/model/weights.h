@@ -75,8 +75,9 @@ struct LlamaLayer {
 struct LlamaWeights {
   Weight embed;  // [V, H]
   std::vector<LlamaLayer> layers;
-  Weight norm;  // [1, H]
-  Weight head;  // [V, H]; the embedding when tied
+  Weight norm;                                       // [1, H]
+  Weight head;                                       // [V, H]; the embedding when tied
+  std::vector<std::unique_ptr<std::byte[]>> memory;  // as in DeepseekWeights
 };
 
 // Asks `reader` for every tensor of the architecture; errors stay in the reader until finish().

@@ -5,6 +5,8 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
+#include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -36,6 +38,16 @@ class FakeUpstream : public Upstream {
   void start(GenerationId id, const StartOptions& options) override {
     started_with = options;
     boost::asio::post(executor_, [this, id] { begin(id); });
+  }
+
+  // Changes what the event loop reads while it runs.
+  void change(const std::function<void(FakeUpstream&)>& how) {
+    std::promise<void> done;
+    boost::asio::post(executor_, [&] {
+      how(*this);
+      done.set_value();
+    });
+    done.get_future().wait();
   }
 
   void cancel(GenerationId id) override {

@@ -201,7 +201,8 @@ class LoadRun {
     request.timeout = std::chrono::milliseconds(std::llround(flags_.timeout_s * 1000));
     HttpHandler handler;
     handler.on_event = [this, index](std::string_view data) { take_event(index, data); };
-    handler.on_done = [this, index](const Status& status, int http_status, std::string body) {
+    handler.on_done = [this, index](const Status& status, int http_status,
+                                    const std::string& body) {
       finish(index, status, http_status, body);
     };
     ++in_flight_;

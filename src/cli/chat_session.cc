@@ -92,7 +92,7 @@ Result<AnswerFigures> ChatSession::ask(const std::string& message,
       on_text(Part::kAnswer, delta.content);
     }
   };
-  handler.on_done = [&](const Status& status, int http_status, std::string body) {
+  handler.on_done = [&](const Status& status, int http_status, const std::string& body) {
     answer.ended = true;
     answer.status = status;
     if (status.ok() && http_status != 200) answer.error = error_text(http_status, body);

@@ -61,7 +61,7 @@ std::string folder_name(const std::string& folder) {
     return repository;
   const size_t slash = folder.find_last_of('/', end);
   const size_t begin = slash == std::string::npos ? 0 : slash + 1;
-  const std::string name = folder.substr(begin, end + 1 - begin);
+  std::string name = folder.substr(begin, end + 1 - begin);
   if (name != "." && name != "..") return name;
   std::array<char, 4096> resolved{};
   if (::realpath(folder.c_str(), resolved.data()) == nullptr) return name;

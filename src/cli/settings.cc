@@ -239,7 +239,8 @@ Settings::Setting& Settings::add_switch(Text text, std::optional<bool>* target) 
 Settings::Setting& Settings::add_choice(Text text, std::vector<std::string> choices,
                                         std::string* target) {
   Setting& setting = declare(std::move(text), Setting::Kind::kValue);
-  setting.assign = [target, choices](const std::vector<std::string>& values) -> Status {
+  setting.assign =
+      [target, choices = std::move(choices)](const std::vector<std::string>& values) -> Status {
     GALLEY_RETURN_IF_ERROR(single(values));
     if (std::find(choices.begin(), choices.end(), values.front()) == choices.end()) {
       return Status(Code::kInvalid,
@@ -452,8 +453,8 @@ Status Settings::apply_variables(const Variables& variables) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
     const std::string nearest = nearest_name(name, names);
     if (nearest.empty()) continue;  // another program's, or another command's
-    warnings_.push_back("environment variable " + name + " is not read; did you mean " + nearest +
-                        "?");
+    warnings_.push_back(
+        ("environment variable " + name + " is not read; did you mean ").append(nearest) + "?");
   }
   return Status();
 }

@@ -42,13 +42,13 @@ struct Example {
     settings.positional("MODEL", "model");
     settings.refuse("tensor-parallel-size", "one process has one device");
   }
-  Status parse(std::vector<std::string> args, Variables variables = {}) {
+  Status parse(std::vector<std::string> args, const Variables& variables = {}) {
     return settings.parse(args, variables);
   }
 };
 
 std::string write_file(const std::string& name, const std::string& text) {
-  const std::string path = ::testing::TempDir() + name;
+  std::string path = ::testing::TempDir() + name;
   std::ofstream(path) << text;
   return path;
 }

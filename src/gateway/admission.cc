@@ -209,7 +209,7 @@ std::optional<uint64_t> Admission::start_next(int64_t now_ms) {
   const auto found = waiting_.find(next->id);
   if (obstacle(found->second.ask) != Reason::kNone) return std::nullopt;
   const QueueItem item = queue_.take(next->id);
-  const Waiting waiting = std::move(found->second);
+  const Waiting waiting = found->second;
   waiting_.erase(found);
   if (waiting.ask.deadline_ms || waiting.ask.wait_ms_max) --with_terms_;
   const bool waited = waiting.raw_ms > 0;

@@ -65,7 +65,7 @@ api::Choice run(const Case& c, NextSize next_size) {
 
 // One token at a time, and then a few random cuts, which must say the same.
 api::Choice run(const Case& c) {
-  const api::Choice one = run(c, [] { return size_t{1}; });
+  api::Choice one = run(c, [] { return size_t{1}; });
   const uint64_t seed = std::random_device()();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937_64 random(seed);

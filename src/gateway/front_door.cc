@@ -176,7 +176,8 @@ class FrontDoor::Visit : public GenerationSink {
 };
 
 FrontDoor::FrontDoor(const FrontDoorOptions& options, Upstream* upstream, Callers* callers,
-                     Ledger* ledger, const Clock* clock, boost::asio::any_io_executor executor)
+                     Ledger* ledger, const Clock* clock,
+                     const boost::asio::any_io_executor& executor)
     : options_(options),
       upstream_(upstream),
       callers_(callers),
@@ -511,8 +512,9 @@ void FrontDoor::write_metrics(std::string& out) const {
   }
   family("galley_admission_total", "counter", "Requests by what became of them at the door.");
   for (const auto& [tier, c] : counts_) {
+    const std::string before = tier_label(tier) + ",outcome=\"";
     const auto outcome = [&](const std::string& name, uint64_t value) {
-      line("galley_admission_total", tier_label(tier) + ",outcome=\"" + name + "\"", value);
+      line("galley_admission_total", before + name + "\"", value);
     };
     outcome("started", c.started);
     outcome("queued", c.queued);

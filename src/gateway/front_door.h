@@ -66,7 +66,7 @@ class FrontDoor {
 
   // All pointers outlive it; `ledger` may be null: nothing is billed.
   FrontDoor(const FrontDoorOptions& options, Upstream* upstream, Callers* callers, Ledger* ledger,
-            const Clock* clock, boost::asio::any_io_executor executor);
+            const Clock* clock, const boost::asio::any_io_executor& executor);
   ~FrontDoor();
 
   // Answers `sink` and, while it waits, `exchange`; never from within the call.

@@ -55,11 +55,11 @@ struct LocalEngine::Generation {
 };
 
 LocalEngine::LocalEngine(const LocalEngineOptions& options, const TextModel* text, WorkPool* pool,
-                         boost::asio::any_io_executor executor)
+                         boost::asio::io_context::executor_type executor)
     : options_(options),
       text_(text),
       pool_(pool),
-      executor_(std::move(executor)),
+      executor_(executor),
       self_(std::make_shared<LocalEngine*>(this)) {}
 
 LocalEngine::~LocalEngine() {

@@ -8,7 +8,7 @@
 // destroy. Event loop only, but for sink().
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/io_context.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -37,7 +37,7 @@ class LocalEngine : public Upstream {
  public:
   // `text` and `pool` outlive it; `executor` is the event loop.
   LocalEngine(const LocalEngineOptions& options, const TextModel* text, WorkPool* pool,
-              boost::asio::any_io_executor executor);
+              boost::asio::io_context::executor_type executor);
   ~LocalEngine() override;
 
   // For Engine's constructor. Called on the engine thread; only posts.
@@ -75,7 +75,7 @@ class LocalEngine : public Upstream {
   const LocalEngineOptions options_;
   const TextModel* const text_;
   WorkPool* const pool_;
-  const boost::asio::any_io_executor executor_;
+  const boost::asio::io_context::executor_type executor_;
   // Events arrive by posts that may outlive this object.
   const std::shared_ptr<LocalEngine*> self_;
   engine::Engine* engine_ = nullptr;

@@ -317,7 +317,8 @@ TEST_F(LocalEngineTest, EchoAndTokenize) {
   EXPECT_EQ(tokens->value.ids, (std::vector<int32_t>{'a', 'b'}));
   EXPECT_EQ(tokens->value.spellings, (std::vector<std::string>{"a", "b"}));
   std::optional<std::string> text;
-  local_.detokenize({"", {'a', 'b'}}, [&](api::Parsed<std::string> got) { text = got.value; });
+  local_.detokenize({"", {'a', 'b'}},
+                    [&](const api::Parsed<std::string>& got) { text = got.value; });
   EXPECT_TRUE(until([&] { return text.has_value(); }));
   EXPECT_EQ(*text, "ab");
 }

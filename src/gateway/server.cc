@@ -193,8 +193,9 @@ class Server::Impl : public std::enable_shared_from_this<Server::Impl> {
     }
     auto connection = std::make_shared<Connection>(std::move(socket), &shared_);
     connections_.insert(connection);
-    asio::co_spawn(context_, connection->serve(),
-                   [this, connection](std::exception_ptr) { connections_.erase(connection); });
+    asio::co_spawn(context_, connection->serve(), [this, connection](const std::exception_ptr&) {
+      connections_.erase(connection);
+    });
   }
 
   // Makes room by closing the kept connection that has been without a request for longest.
@@ -252,7 +253,7 @@ class Server::Impl : public std::enable_shared_from_this<Server::Impl> {
 Server::Server(const ServerOptions& options) : impl_(std::make_shared<Impl>(options)) {}
 Server::~Server() = default;
 
-asio::any_io_executor Server::executor() {
+asio::io_context::executor_type Server::executor() {
   return impl_->context().get_executor();
 }
 Status Server::listen() {

@@ -6,7 +6,7 @@
 // were taken have ended or the time is over.
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -51,7 +51,7 @@ class Server {
   ~Server();
 
   // Where other threads and timers post work for the event loop.
-  boost::asio::any_io_executor executor();
+  boost::asio::io_context::executor_type executor();
 
   // Binds and listens. Errors  kInvalid  the address; kUnavailable  it cannot be bound
   Status listen();

@@ -462,7 +462,7 @@ class SqliteStore : public TenantStore {
  private:
   Status begin(const char* sql = "BEGIN IMMEDIATE") { return Query(db_, sql).run(); }
   // Commits when `status` is ok, else takes everything back and returns it.
-  Status end(Status status) {
+  Status end(const Status& status) {
     const Status ended = Query(db_, status.ok() ? "COMMIT" : "ROLLBACK").run();
     if (status.ok() && !ended.ok()) (void)Query(db_, "ROLLBACK").run();
     return status.ok() ? ended : status;

@@ -28,7 +28,7 @@ TEST(WaitEstimator, IdleTimeIsNotSlowness) {
   for (int i = 0; i < 500; ++i) waits.on_taken(50, true, now += 10);
   const double before = waits.rate();
   waits.on_taken(50, false, now += 3'600'000);
-  waits.on_taken(50, true, now += 10);
+  waits.on_taken(50, true, now + 10);
   EXPECT_NEAR(waits.rate(), before, 0.1 * before);
 }
 

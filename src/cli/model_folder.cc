@@ -57,7 +57,7 @@ Result<std::string> find_demo_model() {
 std::string folder_name(const std::string& folder) {
   const size_t end = folder.find_last_not_of('/');
   if (end == std::string::npos) return folder;
-  if (const std::string repository = hub_name(folder.substr(0, end + 1)); !repository.empty())
+  if (std::string repository = hub_name(folder.substr(0, end + 1)); !repository.empty())
     return repository;
   const size_t slash = folder.find_last_of('/', end);
   const size_t begin = slash == std::string::npos ? 0 : slash + 1;

